@@ -1,0 +1,108 @@
+"""The partial convolution (Liu et al. 2018, section 3.1) and the joining of two masked feature maps.
+
+A mask has one channel, (N, 1, H, W): the fraction of a pixel's feature channels that are valid. It is 0 or 1 for an
+image or for the output of one layer, and between them only where two feature maps with different masks were joined.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PartialConv2d(nn.Conv2d):
+    """Convolution over the valid pixels of each window, and the mask of where its result is valid.
+
+    With X the features of a window, M their validity (zero padding counts as hole), C input channels and a k x k
+    kernel (eqs. 1 and 2 of the paper):
+
+        x' = W^T (X * M) * C k^2 / sum(M) + b   where sum(M) > 0, else 0
+        m' = 1                                  where sum(M) > 0, else 0
+
+    Arguments are those of nn.Conv2d with zero padding, a number or a pair, and groups=1.
+
+    Reference for the multi-channel form that this equals: NVIDIA/partialconv.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, bias=True, **factory):
+        if isinstance(padding, str):
+            raise ValueError(f"padding = {padding!r}: PartialConv2d takes a number or a pair, not a mode")
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias, **factory)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Convolve features x (N, C, H, W) under mask (N, 1, H, W), values in [0, 1].
+
+        Returns the features (N, C', H', W') and their mask (N, 1, H', W'), 0 or 1. What x holds where the mask is 0,
+        NaN and infinity included, changes neither the result nor any gradient.
+        Raises ValueError for shapes, channels, devices or mask values that do not fit.
+        """
+        check_masked(x, mask, self.in_channels)
+        ratio, new_mask = self.ratio(mask)
+        x = F.conv2d(hide(x, mask), self.weight, None, self.stride, self.padding, self.dilation)
+        x = x * ratio.to(x.dtype)
+        if self.bias is not None:
+            x = torch.addcmul(x, self.bias.to(x.dtype).view(-1, 1, 1), new_mask.to(x.dtype))
+        return x, new_mask
+
+    @torch.no_grad()
+    def ratio(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The factor C k^2 / sum(M), 0 for an empty window, and the new mask, both (N, 1, H', W').
+
+        In float32, or the mask's own float64, whatever the precision of the features: half precision cannot hold the
+        sums of a large window.
+        """
+        mask = mask.to(torch.promote_types(mask.dtype, torch.float32))
+        window = torch.ones(1, 1, *self.kernel_size, dtype=mask.dtype, device=mask.device)
+        with torch.autocast(mask.device.type, enabled=False):
+            valid = F.conv2d(mask, window, None, self.stride, self.padding, self.dilation)  # = sum(M) / C
+        new_mask = (valid > 0).to(mask.dtype)
+        return window.numel() * new_mask / torch.where(valid > 0, valid, 1), new_mask
+
+
+def hide(x: Tensor, mask: Tensor) -> Tensor:
+    """Features with exactly 0 where the mask is 0, whatever they held there."""
+    return torch.where(mask > 0, x, 0)
+
+
+def join(x1: Tensor, mask1: Tensor, x2: Tensor, mask2: Tensor) -> tuple[Tensor, Tensor]:
+    """Concatenate two feature maps with masks of their own, for one partial convolution over both.
+
+    x1 (N, C1, H, W), x2 (N, C2, H, W), masks (N, 1, H, W) of 0 and 1. Returns the maps with their holes set to 0,
+    (N, C1 + C2, H, W), and the fraction of valid channels per pixel, (C1 mask1 + C2 mask2) / (C1 + C2). Since a mask
+    is the same for all channels of one map, PartialConv2d of these equals the layer with full multi-channel masks.
+    """
+    check_masked(x1, mask1)
+    check_masked(x2, mask2)
+    if x1.shape[0] != x2.shape[0] or x1.shape[2:] != x2.shape[2:]:
+        raise ValueError(f"cannot join feature maps {tuple(x1.shape)} and {tuple(x2.shape)}: N, H and W must be equal")
+    c1, c2 = x1.shape[1], x2.shape[1]
+    joined = torch.cat([hide(x1, mask1), hide(x2, mask2)], dim=1)
+    return joined, (c1 * mask1 + c2 * mask2) / (c1 + c2)
+
+
+def check_masked(x: Tensor, mask: Tensor, channels: int | None = None) -> None:
+    """Raise ValueError, saying what was expected, unless mask (N, 1, H, W) fits features x (N, C, H, W).
+
+    Values are looked at on the CPU only: on a GPU that would make every layer wait for the device.
+    """
+    if x.dim() != 4 or (channels is not None and x.shape[1] != channels):
+        raise ValueError(f"expected features (N, {channels or 'C'}, H, W), got {tuple(x.shape)}")
+    expected = (x.shape[0], 1, *x.shape[2:])
+    if mask.shape != expected:
+        raise ValueError(
+            f"expected a mask {expected} for features {tuple(x.shape)}, got {tuple(mask.shape)}: one channel, 1 where valid"
+        )
+    if mask.device != x.device:
+        raise ValueError(f"the mask is on {mask.device}, the features are on {x.device}: move one of them")
+    if not mask.is_floating_point():
+        raise ValueError(f"expected a floating-point mask, got {mask.dtype}: use mask.float()")
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and mask.numel():
+        check_mask_values(mask)
+
+
+def check_mask_values(mask: Tensor) -> None:
+    """Raise ValueError unless every value of the mask is in [0, 1]."""
+    low, high = (v.item() for v in torch.aminmax(mask.detach()))
+    if not (low >= 0 and high <= 1):  # also true for NaN
+        raise ValueError(f"expected mask values from 0 (hole) to 1 (valid), got {low:g} to {high:g}")

@@ -1,0 +1,115 @@
+"""The paper's training loss, one small function per term (Liu et al. 2018, section 3.3).
+
+Images are (N, 3, H, W) in [0, 1], masks (N, 1, H, W), 1 where valid. Every norm is a mean over all elements, as the
+authors clarified after publication (issues of NVIDIA/partialconv).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pconv.params import Loss
+from pconv.vgg import VGGFeatures
+
+TERMS = ("valid", "hole", "perceptual", "style", "tv")
+
+
+def compose(gt: Tensor, out: Tensor, mask: Tensor) -> Tensor:
+    """The composite: the truth where valid, the prediction in the hole."""
+    return torch.where(mask > 0, gt, out)
+
+
+def valid_loss(out: Tensor, gt: Tensor, mask: Tensor) -> Tensor:
+    """L_valid = mean |M (out - gt)|, over all pixels, in the hole or not."""
+    return (mask * (out - gt)).abs().mean()
+
+
+def hole_loss(out: Tensor, gt: Tensor, mask: Tensor) -> Tensor:
+    """L_hole = mean |(1 - M) (out - gt)|, over all pixels, in the hole or not."""
+    return ((1 - mask) * (out - gt)).abs().mean()
+
+
+def perceptual_loss(features: list[Tensor], features_gt: list[Tensor]) -> Tensor:
+    """Sum over the layers of mean |F - F_gt|, for the features of one batch of images, (N, C, H, W) each.
+
+    L_perceptual is the sum of that of out and that of comp.
+    """
+    return sum(_mean_abs(f - g) for f, g in zip(features, features_gt, strict=True))
+
+
+def gram(features: Tensor) -> Tensor:
+    """Gram matrices (..., C, C) of features (..., C, H, W), divided by C H W; in float32 at least."""
+    with torch.autocast(features.device.type, enabled=False):
+        flat = features.movedim(-3, -1).flatten(-3, -2)  # (..., H W, C), a view where memory is channels_last
+        flat = flat.to(_at_least_float32(features))
+        return flat.transpose(-1, -2) @ flat / (flat.shape[-2] * flat.shape[-1])
+
+
+def style_loss(grams: list[Tensor], grams_gt: list[Tensor]) -> Tensor:
+    """Sum over the layers of mean |G - G_gt|, for the Gram matrices of one batch of images, (N, C, C) each.
+
+    L_style is the sum of that of out and that of comp.
+    """
+    return sum(_mean_abs(g - h) for g, h in zip(grams, grams_gt, strict=True))
+
+
+def tv_loss(comp: Tensor, mask: Tensor) -> Tensor:
+    """L_tv: horizontal and vertical absolute differences of neighbours that both lie in the hole dilated by 1 px.
+
+    Each direction is a mean over all neighbours of the picture, as the other terms are means over all of its pixels.
+    """
+    region = F.max_pool2d(1 - mask, 3, stride=1, padding=1)  # 1 in the dilated hole
+    across = (comp[..., :, 1:] - comp[..., :, :-1]).abs() * region[..., :, 1:] * region[..., :, :-1]
+    down = (comp[..., 1:, :] - comp[..., :-1, :]).abs() * region[..., 1:, :] * region[..., :-1, :]
+    return across.mean() + down.mean()
+
+
+class InpaintingLoss(nn.Module):
+    """The six terms of the paper (its two perceptual and its two style terms summed), and their weighted total.
+
+    Terms of weight 0 are not computed. Images are (N, 3, H, W) with H, W >= 8, masks (N, 1, H, W) of 0 and 1.
+    """
+
+    def __init__(self, weights: Loss):
+        super().__init__()
+        self.weights = {term: getattr(weights, term) for term in TERMS}
+        needs_vgg = self.weights["perceptual"] > 0 or self.weights["style"] > 0
+        self.vgg = VGGFeatures(weights.vgg) if needs_vgg else None
+
+    def forward(self, out: Tensor, gt: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total to minimise, and each term without its weight."""
+        terms = self.terms(out, gt, mask)
+        return sum(self.weights[name] * value for name, value in terms.items()), terms
+
+    def terms(self, out: Tensor, gt: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        comp = compose(gt, out, mask)
+        compute = {
+            "valid": lambda: valid_loss(out, gt, mask),
+            "hole": lambda: hole_loss(out, gt, mask),
+            "tv": lambda: tv_loss(comp, mask),
+        }
+        terms = {name: term() for name, term in compute.items() if self.weights[name] > 0}
+        return terms | (self._feature_terms(out, comp, gt) if self.vgg is not None else {})
+
+    def _feature_terms(self, out: Tensor, comp: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """The two terms that look through VGG; out and comp pass it in one batch, gt without a gradient."""
+        with torch.no_grad():
+            features_gt = self.vgg(gt)
+        features = [f.unflatten(0, (2, -1)) for f in self.vgg(torch.cat([out, comp]))]  # (2, N, C, H, W)
+        terms = {}
+        # The means below run over out and comp together; the paper adds the two, hence twice the mean.
+        if self.weights["perceptual"] > 0:
+            terms["perceptual"] = 2 * perceptual_loss(features, features_gt)
+        if self.weights["style"] > 0:
+            terms["style"] = 2 * style_loss([gram(f) for f in features], [gram(f) for f in features_gt])
+        return terms
+
+
+def _mean_abs(x: Tensor) -> Tensor:
+    return x.abs().mean(dtype=_at_least_float32(x))
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)

@@ -1,0 +1,134 @@
+"""The inpainting network: a U-Net of partial convolutions (Liu et al. 2018, section 3.2 and its Table)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pconv.layers import PartialConv2d, check_mask_values, join
+
+LEAK = 0.2  # negative slope of the decoder's LeakyReLU
+
+
+class Down(nn.Module):
+    """Encoder layer: partial convolution of stride 2, batch norm (but in the first layer), ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, norm: bool = True):
+        super().__init__()
+        self.conv = PartialConv2d(in_channels, out_channels, kernel, stride=2, padding=kernel // 2, bias=not norm)
+        self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        x, mask = self.conv(x, mask)
+        return F.relu(self.norm(x), inplace=True), mask
+
+
+class Up(nn.Module):
+    """Decoder layer: nearest upsampling, join with the encoder's map, 3 x 3 partial convolution, batch norm, LeakyReLU.
+
+    The last layer has neither batch norm nor activation.
+    """
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, last: bool = False):
+        super().__init__()
+        self.conv = PartialConv2d(in_channels + skip_channels, out_channels, 3, padding=1, bias=last)
+        self.norm = nn.Identity() if last else nn.BatchNorm2d(out_channels)
+        self.last = last
+
+    def forward(self, x: Tensor, mask: Tensor, skip: Tensor, skip_mask: Tensor) -> tuple[Tensor, Tensor]:
+        x, mask = (F.interpolate(t, scale_factor=2, mode="nearest") for t in (x, mask))
+        x, mask = self.conv(*join(x, mask, skip, skip_mask))
+        return (x if self.last else F.leaky_relu(self.norm(x), LEAK, inplace=True)), mask
+
+
+class PConvUNet(nn.Module):
+    """The paper's network. forward(image, mask) -> out, all (N, 3, H, W) but the mask (N, 1, H, W).
+
+    width: channels of the first encoder layer (64 in the paper). depth: encoder layers (8), each halving the image.
+    The encoder's channels double three times and stay there; the decoder mirrors them.
+    """
+
+    def __init__(self, width: int = 64, depth: int = 8):
+        super().__init__()
+        self.width, self.depth = width, depth
+        channels = [3] + [width * 2 ** min(level, 3) for level in range(depth)]
+        kernels = [7, 5, 5] + [3] * depth
+        self.encoder = nn.ModuleList(
+            Down(channels[i], channels[i + 1], kernels[i], norm=i > 0) for i in range(depth)
+        )
+        self.decoder = nn.ModuleList(
+            Up(channels[i + 1], channels[i], channels[i], last=i == 0) for i in reversed(range(depth))
+        )
+        self.encoder_frozen = False
+
+    @property
+    def smallest(self) -> int:
+        """The least height and width that forward takes: half of what the encoder reduces to one pixel."""
+        return 2 ** (self.depth - 1)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Predict an image (N, 3, H, W) from one in [0, 1] and its mask (N, 1, H, W), 1 where valid, 0 in the hole.
+
+        The prediction is not clamped. Any H, W >= self.smallest: the image is padded with hole to a multiple of
+        2^depth inside. Raises ValueError for smaller images and for masks that do not fit.
+        """
+        height, width = image.shape[-2:]
+        if min(height, width) < self.smallest:
+            raise ValueError(
+                f"an image of {height} x {width} is too small for depth {self.depth}: at least {self.smallest} px a side; "
+                "enlarge the image or use a network of smaller depth"
+            )
+        step = 2**self.depth
+        border = (0, -width % step, 0, -height % step)
+        x, mask = F.pad(image, border), F.pad(mask, border)
+        skips = []
+        for down in self.encoder:
+            skips.append((x, mask))
+            x, mask = down(x, mask)
+        for up, skip in zip(self.decoder, reversed(skips), strict=True):
+            x, mask = up(x, mask, *skip)
+        return x[..., :height, :width]
+
+    def freeze_encoder_norm(self) -> PConvUNet:
+        """Hold the encoder's batch norm fixed, statistics and affine parameters (the second stage of training)."""
+        self.encoder_frozen = True
+        for norm in self._encoder_norms():
+            norm.requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> PConvUNet:
+        super().train(mode)
+        if self.encoder_frozen:
+            for norm in self._encoder_norms():
+                norm.eval()
+        return self
+
+    def _encoder_norms(self):
+        return [m for m in self.encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+def he_init(model: PConvUNet, seed: int) -> PConvUNet:
+    """Draw all convolution weights from He et al.'s normal distribution, from a generator of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    for block in model.modules():
+        if isinstance(block, Down | Up):
+            slope = 0 if isinstance(block, Down) else LEAK
+            nn.init.kaiming_normal_(block.conv.weight, a=slope, nonlinearity="leaky_relu", generator=generator)
+            if block.conv.bias is not None:
+                nn.init.zeros_(block.conv.bias)
+    return model
+
+
+@torch.inference_mode()
+def inpaint(model: PConvUNet, image: Tensor, mask: Tensor) -> Tensor:
+    """Fill the holes of images (N, 3, H, W): the composite of what is valid and the prediction, in [0, 1].
+
+    The mask (N, 1, H, W) must be exactly 0 or 1. The model is used in evaluation mode and left as it was.
+    """
+    check_mask_values(mask)
+    training = model.training
+    model.eval()
+    out = model(image, mask).float().clamp(0, 1)
+    model.train(training)
+    return torch.where(mask > 0, image, out)
