@@ -54,7 +54,9 @@ def image_root(data: Data) -> Path:
 
 
 def read_manifest(data: Data, split: str) -> list[Path]:
-    """Paths of the photographs of one split, in the manifest's order."""
+    """Paths of the photographs of one split, in the manifest's order. Raises ImageError if there is no manifest."""
+    if not manifest_path().is_file():
+        raise ImageError(f"{manifest_path()}: no such file; `dvc repro images` writes it")
     with open(manifest_path(), newline="") as file:
         names = [row["path"] for row in csv.DictReader(file) if row["split"] == split]
     return [image_root(data) / name for name in names]
@@ -102,7 +104,7 @@ def find_photographs(folder: Path) -> dict[str, list[Path]]:
     """
     if not folder.is_dir():
         raise ImageError(f"data.folder: no folder {folder}")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     named = all((folder / split).is_dir() for split in SPLITS)
     splits = {split: [] for split in SPLITS}
     for path in paths:

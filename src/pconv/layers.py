@@ -26,9 +26,9 @@ class PartialConv2d(nn.Conv2d):
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, bias=True, **factory):
-        if isinstance(padding, str):
-            raise ValueError(f"padding = {padding!r}: PartialConv2d takes a number or a pair, not a mode")
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias, **factory)
+        if isinstance(padding, str) or self.padding_mode != "zeros" or self.groups != 1:
+            raise ValueError("PartialConv2d takes zero padding, as a number or a pair, and groups=1")
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve features x (N, C, H, W) under mask (N, 1, H, W), values in [0, 1].
@@ -52,17 +52,23 @@ class PartialConv2d(nn.Conv2d):
         In float32, or the mask's own float64, whatever the precision of the features: half precision cannot hold the
         sums of a large window.
         """
-        mask = mask.to(torch.promote_types(mask.dtype, torch.float32))
+        mask = precise(mask)
         window = torch.ones(1, 1, *self.kernel_size, dtype=mask.dtype, device=mask.device)
         with torch.autocast(mask.device.type, enabled=False):
             valid = F.conv2d(mask, window, None, self.stride, self.padding, self.dilation)  # = sum(M) / C
-        new_mask = (valid > 0).to(mask.dtype)
-        return window.numel() * new_mask / torch.where(valid > 0, valid, 1), new_mask
+        some = valid > 0.5 / self.in_channels  # a valid channel adds 1 / C; less is rounding in a fast convolution
+        new_mask = some.to(mask.dtype)
+        return window.numel() * new_mask / torch.where(some, valid, 1), new_mask
 
 
 def hide(x: Tensor, mask: Tensor) -> Tensor:
     """Features with exactly 0 where the mask is 0, whatever they held there."""
     return torch.where(mask > 0, x, 0)
+
+
+def precise(mask: Tensor) -> Tensor:
+    """The mask in float32, or in its own float64."""
+    return mask.to(torch.promote_types(mask.dtype, torch.float32))
 
 
 def join(x1: Tensor, mask1: Tensor, x2: Tensor, mask2: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,7 +84,7 @@ def join(x1: Tensor, mask1: Tensor, x2: Tensor, mask2: Tensor) -> tuple[Tensor, 
         raise ValueError(f"cannot join feature maps {tuple(x1.shape)} and {tuple(x2.shape)}: N, H and W must be equal")
     c1, c2 = x1.shape[1], x2.shape[1]
     joined = torch.cat([hide(x1, mask1), hide(x2, mask2)], dim=1)
-    return joined, (c1 * mask1 + c2 * mask2) / (c1 + c2)
+    return joined, (c1 * precise(mask1) + c2 * precise(mask2)) / (c1 + c2)
 
 
 def check_masked(x: Tensor, mask: Tensor, channels: int | None = None) -> None:
@@ -91,7 +97,7 @@ def check_masked(x: Tensor, mask: Tensor, channels: int | None = None) -> None:
     expected = (x.shape[0], 1, *x.shape[2:])
     if mask.shape != expected:
         raise ValueError(
-            f"expected a mask {expected} for features {tuple(x.shape)}, got {tuple(mask.shape)}: one channel, 1 where valid"
+            f"expected a mask {expected} of one channel for features {tuple(x.shape)}, got {tuple(mask.shape)}"
         )
     if mask.device != x.device:
         raise ValueError(f"the mask is on {mask.device}, the features are on {x.device}: move one of them")

@@ -79,11 +79,12 @@ class InpaintingLoss(nn.Module):
         self.vgg = VGGFeatures(weights.vgg) if needs_vgg else None
 
     def forward(self, out: Tensor, gt: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total to minimise, and each term without its weight."""
+        """The total to minimise, and each term without its weight. The gradient is that of out; gt gets none."""
         terms = self.terms(out, gt, mask)
         return sum(self.weights[name] * value for name, value in terms.items()), terms
 
     def terms(self, out: Tensor, gt: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        gt = gt.detach()
         comp = compose(gt, out, mask)
         compute = {
             "valid": lambda: valid_loss(out, gt, mask),
@@ -94,9 +95,8 @@ class InpaintingLoss(nn.Module):
         return terms | (self._feature_terms(out, comp, gt) if self.vgg is not None else {})
 
     def _feature_terms(self, out: Tensor, comp: Tensor, gt: Tensor) -> dict[str, Tensor]:
-        """The two terms that look through VGG; out and comp pass it in one batch, gt without a gradient."""
-        with torch.no_grad():
-            features_gt = self.vgg(gt)
+        """The two terms that look through VGG; out and comp pass it in one batch."""
+        features_gt = self.vgg(gt)
         features = [f.unflatten(0, (2, -1)) for f in self.vgg(torch.cat([out, comp]))]  # (2, N, C, H, W)
         terms = {}
         # The means below run over out and comp together; the paper adds the two, hence twice the mean.

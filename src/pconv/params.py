@@ -10,7 +10,6 @@ makes it the current one:
 from __future__ import annotations
 
 import difflib
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,9 +43,11 @@ class Data(Section):
     @model_validator(mode="after")
     def _consistent(self):
         if self.source == "folder" and not self.folder:
-            raise ValueError("source: folder needs data.folder, the path of a folder of photographs")
+            raise ValueError(
+                f"data.folder = {self.folder!r}: data.source = folder needs the path of a folder of photographs"
+            )
         if self.crop[0] > self.crop[1]:
-            raise ValueError(f"crop = {self.crop}: the least share comes first")
+            raise ValueError(f"data.crop = {self.crop}: the least share comes first")
         return self
 
 
@@ -112,6 +113,11 @@ class Params(Section):
                 f"data.size = {self.data.size} is too small for model.depth = {self.model.depth}: "
                 f"at least {smallest} px, or a smaller depth"
             )
+        if self.train.batch == 1 and self.data.size <= 2 * smallest:  # one pixel is all that batch norm would see
+            raise ValueError(
+                f"train.batch = 1 with data.size = {self.data.size} and model.depth = {self.model.depth}: batch norm "
+                f"needs a batch of at least 2, a size above {2 * smallest} px, or a smaller depth"
+            )
         return self
 
 
@@ -131,32 +137,41 @@ def load_params(path: str | Path | None = None) -> Params:
     """
     path = Path(path) if path is not None else project_root() / "params.yaml"
     try:
-        values = YAML(typ="safe").load(path.read_text())
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file") from None
+        values = YAML(typ="safe").load(path.read_bytes())
+    except OSError as error:
+        raise ParamsError(f"{path}: {error.strerror}") from None
     except YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+        raise ParamsError(f"{path}: not valid YAML: {_first_problem(error)}") from None
     if not isinstance(values, dict):
-        raise ParamsError(f"{path}: expected sections such as data and model, found {type(values).__name__}")
+        found = "nothing" if values is None else type(values).__name__
+        raise ParamsError(f"{path}: expected sections such as data and model, found {found}")
     try:
         return Params.model_validate(values)
     except ValidationError as error:
         raise ParamsError("\n".join(f"{path}: {_describe(e)}" for e in error.errors())) from None
 
 
+def _first_problem(error: YAMLError) -> str:
+    """One line of what ruamel.yaml says in several."""
+    mark = getattr(error, "problem_mark", None)
+    return f"line {mark.line + 1}: {error.problem}" if mark else str(error).splitlines()[0]
+
+
 def _describe(error) -> str:
     """One line for one pydantic error: key path, value, what is allowed."""
     loc, message = error["loc"], error["msg"].removeprefix("Value error, ")
     key = ".".join(str(part) for part in loc)
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "invalid_key"):
         allowed = sorted(_fields(loc[:-1]))
         near = difflib.get_close_matches(str(loc[-1]), allowed, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"
     if error["type"] == "missing":
         return f"{key}: missing, and it has no default"
+    if error["type"] == "model_type":
+        return f"{key} = {error['input']!r}: expected a section with {', '.join(_fields(loc))}"
     if error["type"] == "value_error":  # raised by a section's own check, which names its keys
-        return f"{key}: {message}" if key else message
+        return message
     return f"{key} = {error['input']!r}: {message[0].lower()}{message[1:]}"
 
 
@@ -171,14 +186,14 @@ def _fields(loc) -> list[str]:
 def use(source: Path, target: Path) -> None:
     """Validate a complete parameter set and copy it over params.yaml, unless edits there would be lost."""
     load_params(source)
-    sets = [p.read_bytes() for p in sorted((target.parent / "params").glob("*.yaml"))]
-    if target.exists() and target.read_bytes() not in sets:
-        clean = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", target.name], cwd=target.parent)
-        if clean.returncode:
-            raise ParamsError(
-                f"{target}: has edits that are saved nowhere else; commit them or copy them into params/ first"
-            )
-    shutil.copyfile(source, target)
+    kept = [p.read_bytes() for p in (source, *sorted((target.parent / "params").glob("*.yaml")))]
+    command = ["git", "show", f"HEAD:./{target.name}"]
+    committed = subprocess.run(command, cwd=target.parent, capture_output=True).stdout
+    if target.exists() and target.read_bytes() not in (*kept, committed):
+        raise ParamsError(
+            f"{target}: has edits that are saved nowhere else; commit them or copy them into params/ first"
+        )
+    target.write_bytes(source.read_bytes())
 
 
 if __name__ == "__main__":
@@ -186,5 +201,5 @@ if __name__ == "__main__":
         sys.exit("usage: python -m pconv.params params/NAME.yaml")
     try:
         use(Path(sys.argv[1]), project_root() / "params.yaml")
-    except ParamsError as error:
+    except (ParamsError, OSError) as error:
         sys.exit(str(error))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pconv.layers import PartialConv2d, check_mask_values, join
+from pconv.layers import PartialConv2d, check_masked, join
 
 LEAK = 0.2  # negative slope of the decoder's LeakyReLU
 
@@ -54,9 +59,7 @@ class PConvUNet(nn.Module):
         self.width, self.depth = width, depth
         channels = [3] + [width * 2 ** min(level, 3) for level in range(depth)]
         kernels = [7, 5, 5] + [3] * depth
-        self.encoder = nn.ModuleList(
-            Down(channels[i], channels[i + 1], kernels[i], norm=i > 0) for i in range(depth)
-        )
+        self.encoder = nn.ModuleList(Down(channels[i], channels[i + 1], kernels[i], norm=i > 0) for i in range(depth))
         self.decoder = nn.ModuleList(
             Up(channels[i + 1], channels[i], channels[i], last=i == 0) for i in reversed(range(depth))
         )
@@ -73,11 +76,12 @@ class PConvUNet(nn.Module):
         The prediction is not clamped. Any H, W >= self.smallest: the image is padded with hole to a multiple of
         2^depth inside. Raises ValueError for smaller images and for masks that do not fit.
         """
+        check_masked(image, mask, channels=3)
         height, width = image.shape[-2:]
         if min(height, width) < self.smallest:
             raise ValueError(
-                f"an image of {height} x {width} is too small for depth {self.depth}: at least {self.smallest} px a side; "
-                "enlarge the image or use a network of smaller depth"
+                f"an image of {height} x {width} is too small for depth {self.depth}: at least {self.smallest} px a "
+                "side; enlarge the image or use a network of smaller depth"
             )
         step = 2**self.depth
         border = (0, -width % step, 0, -height % step)
@@ -126,9 +130,47 @@ def inpaint(model: PConvUNet, image: Tensor, mask: Tensor) -> Tensor:
 
     The mask (N, 1, H, W) must be exactly 0 or 1. The model is used in evaluation mode and left as it was.
     """
-    check_mask_values(mask)
+    other = mask[(mask != 0) & (mask != 1)]
+    if other.numel():
+        raise ValueError(f"expected a mask of 0 (hole) and 1 (valid) only, got {other[0].item():g}")
     training = model.training
     model.eval()
-    out = model(image, mask).float().clamp(0, 1)
-    model.train(training)
+    try:
+        out = model(image, mask).float().clamp(0, 1)
+    finally:
+        model.train(training)
     return torch.where(mask > 0, image, out)
+
+
+def save_model(path: Path, tensors: dict[str, Tensor], about: dict) -> None:
+    """Write a network's state dict as safetensors, with `about` (JSON values) in its metadata.
+
+    about["params"]["model"] must give width and depth. It is one metadata entry: the order of several would vary.
+    Raises OSError, naming the file, if it cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(tensors, path, metadata={"pconv": json.dumps(about, sort_keys=True)})
+    except SafetensorError as error:  # what a full disk raises
+        raise OSError(f"{path}: could not be written ({error})") from None
+
+
+def load_model(path: str | Path) -> PConvUNet:
+    """The network in a file that save_model wrote, in evaluation mode.
+
+    Raises FileNotFoundError or ValueError, naming the file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such weights; `dvc repro` makes them")
+    try:
+        with safe_open(path, "pt") as file:
+            about = (file.metadata() or {}).get("pconv")
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file ({error})") from None
+    if about is None:
+        raise ValueError(f"{path}: has no metadata of this project, so its width and depth are unknown")
+    size = json.loads(about)["params"]["model"]
+    model = PConvUNet(size["width"], size["depth"])
+    model.load_state_dict(tensors)
+    return model.eval()

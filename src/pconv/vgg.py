@@ -7,13 +7,11 @@ at about the scale of torchvision's weights, or of the packaged ones (unit root 
 
 from __future__ import annotations
 
-import pickle
+from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -41,11 +39,12 @@ class VGGFeatures(nn.Module):
             if width == "pool":
                 layers.append(nn.MaxPool2d(2))
             else:
-                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+                # "meta": no weights yet, so none are drawn from the global generator
+                layers += [nn.Conv2d(channels, width, 3, padding=1, device="meta"), nn.ReLU(inplace=True)]
                 channels = width
         self.features = nn.Sequential(*layers)  # numbered as in torchvision
         weights, (mean, std) = load_weights(source, self.features.state_dict())
-        self.features.load_state_dict(weights)
+        self.features.load_state_dict(weights, assign=True)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         self.source = source
@@ -94,33 +93,50 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(str(path))
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).split("\n")[0]
-        raise WeightsError(f"{path}: neither safetensors nor a plain state dict of tensors ({reason})") from None
+    except Exception as error:  # a damaged file makes the readers raise nearly anything
+        raise WeightsError(
+            f"{path}: neither safetensors nor a plain state dict of tensors ({_reason(error)})"
+        ) from None
+    return _state_dict(found, path)
+
+
+def _state_dict(found, where) -> dict[str, Tensor]:
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise WeightsError(f"{path}: expected a state dict, names to tensors")
+        raise WeightsError(f"{where}: expected a state dict, names to tensors")
     return found
+
+
+def _reason(error: Exception) -> str:
+    first_line, *_ = str(error).split("\n")
+    return f"{type(error).__name__}: {first_line}"
 
 
 def _torchvision_weights() -> dict[str, Tensor]:
     from torchvision.models import VGG16_Weights
 
     weights = VGG16_Weights.IMAGENET1K_V1
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / Path(weights.url).name
     try:
-        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (URLError, OSError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        found = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, HTTPException) as error:
         raise WeightsError(
             f"loss.vgg = imagenet: could not download {weights.url} ({error}); put that file into {folder}, or use "
             "loss.vgg: packaged, which needs no download"
         ) from None
+    except Exception as error:  # a damaged file, or one whose checksum is wrong
+        raise WeightsError(
+            f"loss.vgg = imagenet: {file} is not torchvision's VGG16 ({_reason(error)}); remove it if it is there, "
+            f"so that {weights.url} is downloaded again, or use loss.vgg: packaged"
+        ) from None
+    return _state_dict(found, file)
 
 
 def _random_weights(expected: dict[str, Tensor]) -> dict[str, Tensor]:
     """He's initialisation from a fixed seed (cf. Liu et al., CVPR 2021, on random networks as perceptual loss)."""
     generator, weights = torch.Generator().manual_seed(0), {}
     for key, like in expected.items():
-        weights[key] = torch.zeros_like(like)
+        weights[key] = torch.zeros(like.shape)
         if like.dim() == 4:
             nn.init.kaiming_normal_(weights[key], nonlinearity="relu", generator=generator)
     return weights

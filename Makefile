@@ -1,0 +1,56 @@
+# Needs Python 3.11 or newer, git and make; everything else is installed into .venv.
+# PYTHON=/path/to/python3 chooses the Python that .venv is made from.
+
+PYTHONS = python3 python3.14 python3.13 python3.12 python3.11 python
+NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach p,$(PYTHONS),$(if $(shell $p -c '$(NEW_ENOUGH)' 2>&1 || echo no),,$p)) python3)
+IN_ENV = export PATH="$(CURDIR)/.venv/bin:$$PATH";
+PAPERMILL = PYTHONPATH=src papermill --engine reproducible --log-level WARNING --no-progress-bar
+PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USE_PEP517=1 .venv/bin/pip install --quiet
+stop = { echo "make: $(1)" >&2; exit 1; }
+
+.PHONY: help repro test lab compare bench lock check
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+
+repro: .venv/installed ## run the pipeline; PARAMS=params/NAME.yaml makes that set the current one first
+	@$(if $(PARAMS),$(IN_ENV) python -m pconv.params "$(PARAMS)")
+	@$(IN_ENV) dvc repro
+
+test: .venv/installed ## lint, then run the tests
+	@$(IN_ENV) ruff check
+	@$(IN_ENV) ruff format --check
+	@$(IN_ENV) pytest
+
+lab: .venv/installed ## open JupyterLab here; it asks no server for news or updates
+	@$(IN_ENV) jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
+compare: .venv/installed ## draw metrics against parameters, over all DVC experiments
+	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb
+
+bench: .venv/installed ## measure speed and memory
+	@for script in benchmarks/*.py; do echo "$$script"; $(IN_ENV) python "$$script" || exit 1; done
+
+lock: .venv/installed ## pin the dependencies again after an edit of pyproject.toml; UPGRADE=--upgrade takes the newest
+	@$(IN_ENV) uv --version >/dev/null 2>&1 || $(call stop,make lock needs uv: https://docs.astral.sh/uv)
+	@$(IN_ENV) uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+		--annotation-style line --extra test pyproject.toml -o requirements.lock $(UPGRADE)
+
+.venv/installed: requirements.lock pyproject.toml | check .venv/bin/pip
+	@echo "Installing requirements.lock into .venv: the first time about 2 minutes and 6 GB"
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/bin/pip: | check
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' 2>/dev/null || \
+		$(call stop,Python 3.11 or newer is missing ($(PYTHON) is not); install it or name it: make PYTHON=/path/to/python3)
+	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || \
+		$(call stop,$(PYTHON) cannot make environments; on Debian and Ubuntu: sudo apt install python3-venv)
+	@"$(PYTHON)" -m venv --clear .venv
+
+check:
+	@git --version >/dev/null 2>&1 || $(call stop,git is missing; install it from https://git-scm.com/downloads)
+	@git rev-parse --git-dir >/dev/null || $(call stop,DVC needs a git repository; get this project with git clone)

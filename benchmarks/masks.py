@@ -1,0 +1,104 @@
+"""How many masks a second one core draws: ours against PConv-Keras' generator, in one run.
+
+    git clone https://github.com/MathiasGruber/PConv-Keras
+    python benchmarks/masks.py --pconv-keras PConv-Keras/libs/util.py
+
+The generators take turns, a batch each, so that what else the machine does hits all alike. Reported are the medians of
+CPU time over the batches, and the median of the ratio within each turn. Results go to reports/benchmarks/masks.json;
+without the reference ours are printed only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pconv.masks import BINS, draw_hole, draw_shapes, hole_rng
+from pconv.params import project_root
+
+REFERENCE = "PConv-Keras"
+Draw = Callable[[int], np.ndarray]  # mask number -> mask
+
+
+def load_reference(path: Path):
+    """PConv-Keras' class MaskGenerator, from its libs/util.py."""
+    spec = importlib.util.spec_from_file_location("pconv_keras_util", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.MaskGenerator
+
+
+def generators(size: int, reference) -> dict[str, Draw]:
+    """What is measured, by name; the reference, where there is one, comes first."""
+    found = {}
+    if reference:
+        three = reference(
+            size, size, 3, rand_seed=1
+        )  # three equal channels are its default, and what its network needs
+        one = reference(size, size, 1, rand_seed=1)
+        found |= {REFERENCE: lambda n: three.sample(), f"{REFERENCE}, 1 channel": lambda n: one.sample()}
+    found["draw_shapes"] = lambda n: draw_shapes(hole_rng(0, "train", n), size)
+    found["draw_hole"] = lambda n: draw_hole(hole_rng(0, "train", n), size, BINS[0][0], BINS[-1][1])
+    return found
+
+
+def masks_per_second(draw: Draw, numbers: range) -> float:
+    began = time.process_time()
+    for n in numbers:
+        draw(n)
+    return len(numbers) / (time.process_time() - began)
+
+
+def measure(draws: dict[str, Draw], repeats: int, batch: int) -> dict:
+    """Masks per CPU second, the ratio to the reference, and the mean hole ratio of each generator."""
+    turns = []
+    for turn in range(repeats + 1):
+        numbers = range(turn * batch, (turn + 1) * batch)
+        turns.append({name: masks_per_second(draw, numbers) for name, draw in draws.items()})
+    turns = turns[1:]  # the first warms up
+    result = {}
+    for name, draw in draws.items():
+        rates = [turn[name] for turn in turns]
+        result[name] = {"masks_per_second": round(float(np.median(rates)))}
+        if REFERENCE in draws:
+            ratios = [turn[name] / turn[REFERENCE] for turn in turns]
+            result[name]["times_the_reference"] = round(float(np.median(ratios)), 2)
+        mean = float(np.mean([draw(n).mean() for n in range(200)]))
+        result[name]["mean_hole_ratio"] = round(1 - mean if name.startswith(REFERENCE) else mean, 3)  # there 1 is valid
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pconv-keras", type=Path, metavar="PATH", help="PConv-Keras' libs/util.py")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 256], metavar="PX")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--batch", type=int, default=100, help="masks per generator and turn")
+    options = parser.parse_args()
+    if options.pconv_keras and not options.pconv_keras.is_file():
+        sys.exit(f"{options.pconv_keras}: no such file; it is libs/util.py of a clone of PConv-Keras")
+    cv2.setNumThreads(1)
+    reference = load_reference(options.pconv_keras) if options.pconv_keras else None
+    sizes = {f"{s} px": measure(generators(s, reference), options.repeats, options.batch) for s in options.sizes}
+    results = {"opencv": cv2.__version__, "numpy": np.__version__, "threads": 1, **sizes}
+    print(json.dumps(results, indent=2))
+    if not reference:
+        print(
+            "No reference to compare with: give --pconv-keras PATH (see --help). Nothing was written.", file=sys.stderr
+        )
+        return
+    path = project_root() / "reports" / "benchmarks" / "masks.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Which default gives the best pictures in its ten minutes: one short training per candidate, measured on validation crops.
+
+    python benchmarks/trials.py --seconds 400 [--only NAME ...]
+
+Every candidate changes params.yaml in the keys named in CANDIDATES and trains both stages for as many steps as fit into
+the same time, at the fastest step seen in a warm-up (so that a busy machine does not favour anyone). The results go to
+reports/benchmarks/trials.csv, one row per candidate, and its validation crops to trials.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from pconv.baselines import fill
+from pconv.figures import masked, picture_grid
+from pconv.losses import InpaintingLoss, compose
+from pconv.metrics import l1_percent, psnr, ssim
+from pconv.params import Loss, Params, load_params, project_root
+from pconv.train import Trainer, ValidationCrops, finish
+
+CANDIDATES = {
+    "default": {},
+    "L1 and tv only": {"loss.perceptual": 0.0, "loss.style": 0.0},
+    "no style": {"loss.style": 0.0},
+    "style 30": {"loss.style": 30.0},
+    "style 120 (the paper)": {"loss.style": 120.0},
+    "width 16": {"model.width": 16},
+    "width 32": {"model.width": 32},
+    "depth 5": {"model.depth": 5},
+    "batch 4": {"train.batch": 4},
+    "batch 16": {"train.batch": 16},
+    "lr 0.002": {"train.stage1.lr": 0.002},
+    "float32": {"train.precision": "float32"},
+    "random VGG": {"loss.vgg": "random"},
+}
+STAGE1_SHARE = 0.7  # of the steps
+EPOCHS = (7, 3)
+
+
+def changed(params: Params, changes: dict) -> Params:
+    values = params.model_dump()
+    for key, value in changes.items():
+        section = values
+        *path, last = key.split(".")
+        for part in path:
+            section = section[part]
+        section[last] = value
+    return Params.model_validate(values)
+
+
+def seconds_per_step(params: Params, steps: int = 12) -> float:
+    """The fastest of a few training steps, which other work on the machine disturbs least."""
+    trainer, fastest = Trainer(params, 1), float("inf")
+    batches = iter(trainer._loader())
+    for _ in range(steps):
+        batch = trainer.hardware.load(next(batches))
+        start = time.perf_counter()
+        trainer._train_step(*batch)
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest
+
+
+def with_steps(params: Params, steps: int) -> Params:
+    shares = (STAGE1_SHARE, 1 - STAGE1_SHARE)
+    per_epoch = [max(1, round(steps * share / epochs)) for share, epochs in zip(shares, EPOCHS, strict=True)]
+    return changed(
+        params,
+        {f"train.stage{i + 1}.steps": per_epoch[i] for i in (0, 1)}
+        | {f"train.stage{i + 1}.epochs": EPOCHS[i] for i in (0, 1)},
+    )
+
+
+def validation_batch(params: Params):
+    crops = ValidationCrops(params)
+    image, mask = (torch.stack(part).float() for part in zip(*(crops[n] for n in range(len(crops))), strict=True))
+    return image / 255, mask
+
+
+@torch.inference_mode()
+def measure(model, params: Params) -> tuple[dict, torch.Tensor]:
+    """Metrics and unweighted loss terms (always with the packaged VGG) of the composites, and these."""
+    gt, mask = validation_batch(params)
+    out = model.float().eval()(gt, mask).clamp(0, 1)
+    comp = compose(gt, out, mask)
+    filled = torch.stack([fill("mean fill", image, m) for image, m in zip(gt, mask, strict=True)])
+    terms = InpaintingLoss(Loss(vgg="packaged")).terms(out, gt, mask)
+    gain = psnr(comp, gt).mean() - psnr(filled, gt).mean()
+    row = {"L1 %": l1_percent(comp, gt).mean(), "PSNR": psnr(comp, gt).mean(), "SSIM": ssim(comp, gt).mean()}
+    row |= {"dB over mean fill": gain, "perceptual": terms["perceptual"], "style": terms["style"]}
+    return {name: value.item() for name, value in row.items()}, comp
+
+
+def trial(params: Params, seconds: float) -> tuple[dict, torch.Tensor]:
+    pace = seconds_per_step(params)
+    params = with_steps(params, int(seconds / pace))
+    for stage in (1, 2):
+        finish(stage)
+        trainer = Trainer(params, stage)
+        trainer.run()
+        finish(stage)
+    row, comp = measure(trainer.state.model, params)
+    steps = sum(s.epochs * s.steps for s in (params.train.stage1, params.train.stage2))
+    return {"steps": steps, "ms per step": round(1000 * pace), **row}, comp
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=400)
+    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
+    options = parser.parse_args()
+    root, params = project_root(), load_params()
+    target = root / "reports" / "benchmarks"
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:  # a project of its own: the pipeline's models stay as they are
+        Path(scratch, "dvc.yaml").touch()
+        Path(scratch, "data").symlink_to(root / "data")
+        os.chdir(scratch)
+        gt, mask = validation_batch(params)
+        rows, pictures = {}, [list(gt[:8]), [masked(g, m) for g, m in zip(gt[:8], mask, strict=False)]]
+        for name in options.only:
+            candidate = changed(params, CANDIDATES[name])
+            rows[name], comp = trial(candidate, options.seconds)
+            pictures.append(list(comp[:8]))
+            table = pd.DataFrame.from_dict(rows, orient="index").round(4)
+            table.to_csv(target / "trials.csv", index_label="candidate")
+            picture_grid(pictures, labels=["truth", "masked", *rows]).savefig(target / "trials.png")
+            print(table.to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

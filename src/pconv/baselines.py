@@ -1,0 +1,61 @@
+"""What a user would fill a hole with if not with a network: mean fill, Telea, Navier-Stokes, biharmonic.
+
+Every method sees the valid pixels only and leaves them as they are.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from skimage.restoration import inpaint_biharmonic
+from torch import Tensor
+
+RADIUS = 3  # px; the neighbourhood that OpenCV's methods look at, as in its documentation
+
+
+def fill(name: str, image: Tensor, mask: Tensor) -> Tensor:
+    """Fill the hole of one image by the method called `name`, a key of METHODS.
+
+    image (3, H, W), float RGB in [0, 1]; mask (1, H, W), 1 valid, 0 hole. What the image holds in the hole, NaN
+    included, is never looked at. Returns (3, H, W) float32. An image without a hole comes back unchanged; raises
+    ValueError for an unknown name, for other shapes, and where no pixel is valid.
+    """
+    if name not in METHODS:
+        raise ValueError(f"no baseline is called {name!r}; there are {', '.join(METHODS)}")
+    if image.dim() != 3 or mask.shape != (1, *image.shape[1:]):
+        raise ValueError(f"image {tuple(image.shape)} and mask {tuple(mask.shape)}: expected (3, H, W) and (1, H, W)")
+    valid = (mask[0] > 0.5).numpy()
+    pixels = image.permute(1, 2, 0).numpy()
+    if not valid.any():
+        raise ValueError(f"{name}: no pixel of the image is valid, so there is nothing to fill the hole from")
+    # OpenCV 5.0 reads a few pixels inside the hole, so every method starts from the mean fill.
+    start = np.where(valid[..., None], pixels, pixels[valid].mean(axis=0))
+    filled = np.where(valid[..., None], pixels, METHODS[name](start, ~valid))
+    return torch.from_numpy(filled.astype(np.float32).transpose(2, 0, 1).copy())
+
+
+def _mean(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The mean colour of the valid pixels, which `fill` has already put in the hole."""
+    return image
+
+
+def _telea(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    return _opencv(image, hole, cv2.INPAINT_TELEA)
+
+
+def _navier_stokes(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    return _opencv(image, hole, cv2.INPAINT_NS)
+
+
+def _biharmonic(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    return inpaint_biharmonic(image, hole, channel_axis=-1)
+
+
+def _opencv(image: np.ndarray, hole: np.ndarray, method: int) -> np.ndarray:
+    """cv2.inpaint, which takes 8 bits: the hole's values are rounded to them, the valid pixels are put back later."""
+    pixels = np.rint(255 * image.clip(0, 1)).astype(np.uint8)
+    return cv2.inpaint(pixels, hole.astype(np.uint8), RADIUS, method) / 255
+
+
+METHODS = {"mean fill": _mean, "telea": _telea, "navier-stokes": _navier_stokes, "biharmonic": _biharmonic}

@@ -1,0 +1,92 @@
+"""Training and validation samples: a crop of a photograph and a mask, each a function of its seed and number alone.
+
+So neither the number of loader processes nor a restart changes what the network sees. Samples are uint8: image
+(3, size, size) in 0..255 and mask (1, size, size), 1 where valid.
+"""
+
+from __future__ import annotations
+
+import signal
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pconv.images import crop, read_image, read_manifest
+from pconv.masks import hole_to_mask, mask_folder, read_hole, read_index
+from pconv.params import Params
+
+
+class TrainingCrops(Dataset):
+    """Sample n: a random crop of a photograph, flipped or not, with a random mask, turned and flipped or not.
+
+    All photographs come once, in random order, before one comes again.
+    """
+
+    def __init__(self, params: Params, stage: int, count: int):
+        self.data, self.key, self.count = params.data, (params.seed, stage), count
+        self.photographs = read_manifest(params.data, "train")
+        self.holes = _mask_paths("train")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, n: int) -> tuple[Tensor, Tensor]:
+        rounds, place = divmod(n, len(self.photographs))
+        photograph = self.photographs[_order(*self.key, rounds, len(self.photographs))[place]]
+        rng = np.random.default_rng((*self.key, 1, n))
+        image = crop(read_image(photograph), self.data.size, self.data.crop, rng)
+        hole = read_hole(self.holes[rng.integers(len(self.holes))])
+        hole = np.rot90(hole, rng.integers(4))
+        flip_image, flip_hole = rng.random(2) < 0.5
+        return _sample(image[:, ::-1] if flip_image else image, hole[:, ::-1] if flip_hole else hole)
+
+
+class ValidationCrops(Dataset):
+    """The same crops at every validation: photographs and masks in turn."""
+
+    def __init__(self, params: Params):
+        self.params = params
+        self.photographs = read_manifest(params.data, "val")
+        self.holes = _mask_paths("val")
+
+    def __len__(self) -> int:
+        return self.params.train.validation
+
+    def __getitem__(self, n: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((self.params.seed, 0, n))
+        image = read_image(self.photographs[n % len(self.photographs)])
+        image = crop(image, self.params.data.size, self.params.data.crop, rng)
+        return _sample(image, read_hole(self.holes[n % len(self.holes)]))
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, stage: int, rounds: int, count: int) -> np.ndarray:
+    """The order in which one pass visits `count` photographs."""
+    return np.random.default_rng((seed, stage, 0, rounds)).permutation(count)
+
+
+def _mask_paths(split: str) -> list[Path]:
+    return [mask_folder(split) / name for name in read_index(split)["file"]]
+
+
+def _sample(image: np.ndarray, hole: np.ndarray) -> tuple[Tensor, Tensor]:
+    if image.shape[:2] != hole.shape:
+        raise ValueError(f"masks are {hole.shape[0]} px, crops {image.shape[0]} px: run `dvc repro masks` first")
+    image = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return image, hole_to_mask(np.ascontiguousarray(hole)).byte()
+
+
+def start_worker(_worker: int) -> None:
+    """For loader processes: no threads that fight over the cores, and no death by the signal that stops training.
+
+    Ctrl-C and batch systems signal all processes of a group; the trainer needs its loaders for the step that it ends.
+    """
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,37 @@
+"""Where training runs, and in which precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where training runs, and in which precision."""
+
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def choose(cls, precision: str) -> Hardware:
+        """The GPU if there is one. precision auto: bfloat16 where the hardware multiplies it faster, else float32."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if precision == "auto":
+            fast = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else _fast_bfloat16_on_cpu()
+            precision = "bfloat16" if fast else "float32"
+        return cls(device, precision)
+
+    def autocast(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def load(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """A batch of uint8 samples as images in [0, 1], channels_last, and masks, on the device."""
+        image, mask = (part.to(self.device, non_blocking=True).float() for part in batch)
+        return (image / 255).contiguous(memory_format=torch.channels_last), mask
+
+
+def _fast_bfloat16_on_cpu() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

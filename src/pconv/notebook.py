@@ -1,0 +1,112 @@
+"""What the notebooks share: where they start, how their numbers reach reports/, what executed copies leave out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from pconv.params import Params, load_params, project_root
+
+# What Python and IPython print that is never equal twice, and what stands for it.
+NOISE = (
+    (r"^(CPU times|Wall time): .*\n?", ""),
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.,]\d+)?(Z|[+-]\d\d:?\d\d)?", "[time]"),
+    (r"\b0x[0-9a-fA-F]{6,16}\b", "0x..."),
+    (r"[^\s\"'<>]*ipykernel_\d+/\d+\.py", "[cell]"),
+    (r"\b(pid)([ :=]+)\d+", r"\1\2[pid]"),
+    (r"[^\s\"'<>]*/site-packages/", "site-packages/"),
+)
+
+
+def start() -> Params:
+    """Go to the project's root and read its parameters.
+
+    The first call of every notebook: afterwards it behaves the same in JupyterLab, under papermill and under nbval.
+    """
+    os.chdir(project_root())
+    return load_params()
+
+
+def write_metrics(name: str, values: dict) -> None:
+    """Write reports/metrics/`name`.json: numbers rounded to six significant digits, keys in the order given."""
+    _write_json(Path("reports/metrics") / f"{name}.json", _rounded(values))
+
+
+def write_timings(name: str, values: dict) -> None:
+    """Write reports/timings/`name`.json: what is never equal twice, so neither hashed by DVC nor kept in git."""
+    _write_json(Path("reports/timings") / f"{name}.json", _rounded(values))
+
+
+def _write_json(path: Path, values: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def clean(nb, root: Path | None = None):
+    """Remove, in place, what differs between two equal runs of a notebook; returns it.
+
+    Gone are papermill's metadata, times and durations, progress (stderr), widgets, and random cell ids; addresses,
+    process ids and paths of this machine are replaced where they were printed, those in `root` by relative ones.
+    Numbers that a notebook itself prints stay as they are. Cell tags stay.
+    `nb` is an nbformat 4.5 notebook; papermill is not needed.
+    """
+    nb.metadata.pop("papermill", None)
+    nb.metadata.pop("widgets", None)
+    nb.metadata.get("language_info", {}).pop("version", None)
+    noise = (*NOISE, *_machine_paths(root))
+    for number, cell in enumerate(nb.cells, 1):
+        cell.id = f"cell-{number:02d}"
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if _is_result(output) and _scrub(output, noise)]
+    return nb
+
+
+def _is_result(output) -> bool:
+    """Neither progress nor a live widget, whose ids are random."""
+    progress = output.get("name") == "stderr"
+    return not progress and "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+
+
+def _scrub(output, noise) -> bool:
+    """Replace noise in the text of one output, in place; False if nothing is left of it."""
+    if output.output_type == "stream":
+        output.text = _replace(output.text, noise)
+        return bool(output.text)
+    for kind, value in output.get("data", {}).items():
+        if kind.startswith("text/"):
+            output.data[kind] = _replace(value, noise)
+    if output.output_type == "error":
+        output.evalue = _replace(output.evalue, noise)
+        output.traceback = [_replace(line, noise) for line in output.traceback]
+    return True
+
+
+def _replace(text: str, noise) -> str:
+    for pattern, replacement in noise:
+        text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
+    return text
+
+
+def _machine_paths(root: Path | None):
+    """Patterns for the project's folder, which goes, for temporary files and for the home folder."""
+    start = r"(?<![\w.-])"
+    if root is not None:
+        yield start + re.escape(str(root)) + "/", ""
+        yield start + re.escape(str(root)) + r"(?![\w-])", "."
+    yield start + re.escape(tempfile.gettempdir()) + r"/tmp\w+", "[tmp]"
+    yield start + re.escape(str(Path.home())) + "(?=/)", "~"
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {str(key): _rounded(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,0 +1,27 @@
+"""Progress on stderr: one live line on a terminal, a line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tqdm import tqdm
+
+
+class Progress(tqdm):
+    """tqdm whose bar becomes plain lines where nobody could see it move.
+
+    A notebook's kernel has no terminal of its own: the papermill engine sets PCONV_TTY=1 if there is one behind it.
+    """
+
+    def __init__(self, iterable=None, **options):
+        self.live = os.environ.get("PCONV_TTY") == "1" or sys.stderr.isatty()
+        layout = "{desc} {n_fmt}/{total_fmt}, {elapsed} so far, {remaining} left{postfix}"
+        pace = {"mininterval": 0.5} if self.live else {"mininterval": 10, "leave": False}
+        super().__init__(iterable, file=sys.stderr, bar_format=layout, **pace | options)
+
+    def display(self, msg=None, pos=None):
+        if self.live:
+            return super().display(msg, pos)
+        if msg is None:
+            print(self, file=sys.stderr, flush=True)

@@ -1,0 +1,96 @@
+"""A tiny project, complete with photographs, masks and a git repository, in which training takes a second."""
+
+import multiprocessing
+import shutil
+import subprocess
+from contextlib import chdir
+from copy import deepcopy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from pconv.images import write_image, write_manifest
+from pconv.masks import write_masks
+from pconv.params import Params, load_params
+
+TINY = {
+    "seed": 0,
+    "data": {"source": "folder", "folder": "photographs", "size": 32, "crop": [0.5, 0.9]},
+    "masks": {"train": 7, "val": 3, "test": 1},
+    "model": {"width": 4, "depth": 3},
+    "loss": {"vgg": "random", "valid": 1.0, "hole": 6.0, "perceptual": 0.05, "style": 10.0, "tv": 0.1},
+    "train": {
+        "batch": 2,
+        "precision": "float32",
+        "validation": 3,
+        "workers": 0,
+        "checkpoint_seconds": 1000,
+        "stage1": {"lr": 0.01, "lr_end": 0.002, "epochs": 2, "steps": 5},
+        "stage2": {"lr": 0.002, "lr_end": None, "epochs": 2, "steps": 2},
+    },
+    "evaluate": {"baselines": ["mean fill"]},
+}
+
+
+class Project:
+    """A folder with dvc.yaml and params.yaml, which is the working directory."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def set(self, **changes) -> Params:
+        """Write params.yaml: TINY with other values, keys written as train__stage1__lr."""
+        values = deepcopy(TINY)
+        for key, value in changes.items():
+            section = values
+            *parts, last = key.split("__")
+            for part in parts:
+                section = section[part]
+            section[last] = value
+        YAML().dump(values, self / "params.yaml")
+        return load_params(self / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def background():
+    """Starts processes: background.Process(target=..., args=...). They need not import PyTorch again."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pconv.train"])
+    return context
+
+
+@pytest.fixture(scope="session")
+def tiny_project(tmp_path_factory) -> Path:
+    """The project's original; tests get copies of it."""
+    project = Project(tmp_path_factory.mktemp("tiny"))
+    (project / "dvc.yaml").touch()
+    params = project.set()
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 3), ("val", 2), ("test", 1)):
+        folder = project / "photographs" / split
+        folder.mkdir(parents=True)
+        for number in range(count):
+            coarse = rng.integers(256, size=(5, 6, 3), dtype=np.uint8)
+            write_image(folder / f"{number}.png", cv2.resize(coarse, (50, 40), interpolation=cv2.INTER_LINEAR))
+    with chdir(project.folder):
+        write_manifest(params.data)
+        write_masks(params)
+    for command in (["init", "-q"], ["add", "dvc.yaml", "params.yaml"], ["commit", "-qm", "tiny"]):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *identity, *command], cwd=project.folder, check=True)
+    return project.folder
+
+
+@pytest.fixture
+def tiny(tiny_project, tmp_path, monkeypatch) -> Project:
+    """A tiny project of a test's own, which is the working directory."""
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny_project, folder)
+    monkeypatch.chdir(folder)
+    return Project(folder)

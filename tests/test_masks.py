@@ -1,0 +1,395 @@
+"""Holes: their ratios and borders, that they depend on seed and number alone, and how they look on disk."""
+
+import random
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pconv import masks
+from pconv.masks import (
+    BINS,
+    MaskError,
+    bin_name,
+    border_share,
+    border_width,
+    dilate,
+    draw_hole,
+    draw_shapes,
+    find_bin,
+    hole_ratio,
+    hole_rng,
+    hole_to_mask,
+    mask_folder,
+    mask_to_hole,
+    read_hole,
+    read_index,
+    recipes,
+    summarise,
+    write_hole,
+    write_masks,
+)
+from pconv.params import Params
+
+SEEDS = st.integers(0, 2**32 - 1)
+SIZES = st.integers(16, 160) | st.sampled_from([256, 512])
+SMALL = {"data": {"size": 32}, "masks": {"train": 12, "val": 3, "test": 2}, "model": {"depth": 4}}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project, which is the working directory."""
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def hole():
+    return draw_hole(hole_rng(0, "test", 0), 40, 0.2, 0.3)
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# Drawing
+
+
+@settings(max_examples=200, deadline=None)
+@given(SEEDS, SIZES, st.sampled_from(BINS), st.booleans())
+def test_ratio_and_border_of_a_test_mask(seed, size, bounds, constrained):
+    border = border_width(size) if constrained else 0
+    hole = draw_hole(np.random.default_rng(seed), size, *bounds, border, touch=not constrained)
+    assert hole.shape == (size, size) and hole.dtype == np.uint8 and set(np.unique(hole)) == {0, 1}
+    assert bounds[0] < hole.sum() / size**2 <= bounds[1]
+    if constrained:
+        rows, columns = np.nonzero(hole)
+        assert min(rows.min(), columns.min()) >= border
+        assert max(rows.max(), columns.max()) < size - border
+    else:
+        assert np.concatenate([hole[0], hole[-1], hole[:, 0], hole[:, -1]]).any()
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS, SIZES, st.floats(0, 0.99), st.floats(1e-3, 0.3))
+def test_any_range_that_holds_a_number_of_pixels_is_met(seed, size, low, width):
+    high = min(low + width, 1.0)
+    if int(high * size**2) <= int(low * size**2) + 1:
+        return
+    ratio = draw_hole(np.random.default_rng(seed), size, low, high).sum() / size**2
+    assert low < ratio <= high
+
+
+@pytest.mark.parametrize("size", [16, 64, 512])
+def test_an_almost_full_picture_ends_too(size):
+    hole = draw_hole(np.random.default_rng(0), size, 1 - 0.5 / size**2, 1.0)
+    assert hole.sum() == size**2
+
+
+def test_growing_reaches_the_count_exactly(monkeypatch):
+    monkeypatch.setattr(masks, "MOST_SHAPES", 0)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        assert draw_hole(rng, 32, 0.3, 0.30098).sum() == 308  # of 1024 px
+        small = draw_hole(rng, 32, 0.002, 0.003, touch=True)
+        assert small.sum() == 3 and border_share(small, 1) > 0
+
+
+def test_what_cannot_be_drawn_is_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(MaskError, match=r"no hole of 0.5 to 0.6 fits 64 x 64 px with 12 px"):
+        draw_hole(rng, 64, 0.5, 0.6, border=12)
+    with pytest.raises(MaskError, match="no hole of 0.3 to 0.2"):
+        draw_hole(rng, 64, 0.3, 0.2)
+    with pytest.raises(MaskError, match="no hole of 0.5 to 0.6"):
+        draw_hole(rng, 64, 0.5, 0.6, border=40)
+    for border, touch in ((5, True), (-1, False)):
+        with pytest.raises(MaskError, match="border"):
+            draw_hole(rng, 64, 0.1, 0.2, border, touch)
+
+
+def test_training_ratios_are_spread_evenly():
+    ratios = [draw_hole(hole_rng(0, "train", i), 64, 0.01, 0.6).mean() for i in range(1200)]
+    counts, _ = np.histogram(ratios, np.linspace(0.01, 0.6, 7))
+    assert counts.min() > 150 and counts.max() < 250  # 200 each; four standard deviations are 52
+    assert 0.01 < min(ratios) and max(ratios) <= 0.6
+
+
+def test_counted_shapes_pile_up_as_in_pconv_keras():
+    ratios = np.array([draw_shapes(hole_rng(0, "train", i), 512).mean() for i in range(400)])
+    assert ((ratios > 0.1) & (ratios <= 0.4)).mean() > 0.8
+    assert (ratios > 0.5).mean() < 0.02
+
+
+def test_more_shapes_make_a_larger_hole():
+    few, many = (np.mean([draw_shapes(np.random.default_rng(i), 128, n).mean() for i in range(20)]) for n in (2, 12))
+    assert 0 < few < many < 1
+    assert draw_shapes(np.random.default_rng(0), 64, 0).sum() == 0
+
+
+def test_all_three_kinds_of_shape_are_drawn(monkeypatch):
+    drawn = []
+    for name in ("line", "circle", "ellipse"):
+        monkeypatch.setattr(cv2, name, lambda *_, name=name: drawn.append(name))
+    draw_shapes(np.random.default_rng(0), 64, 5)
+    assert [drawn.count(name) for name in ("line", "circle", "ellipse")] == [5, 5, 5]
+
+
+@pytest.mark.parametrize("size, width", [(512, 50), (256, 25), (128, 12), (1024, 100), (16, 2)])
+def test_border_width_is_50_px_at_512(size, width):
+    assert border_width(size) == width
+
+
+def test_dilation_by_hand():
+    hole = np.zeros((9, 9), np.uint8)
+    hole[4, 4] = 1
+    assert dilate(hole, 1).sum() == 1
+    assert dilate(hole, 3).sum() == 9 and dilate(hole, 3)[3:6, 3:6].all()
+    assert dilate(hole, 5).sum() == 25
+
+
+def test_border_share_by_hand():
+    hole = np.zeros((10, 10), np.uint8)
+    hole[0, :6] = hole[5, 5] = 1
+    assert border_share(hole, 1) == 6 / 36
+    assert border_share(hole, 2) == 6 / 64
+    assert border_share(hole, 5) == 7 / 100
+
+
+# What a mask depends on
+
+
+def test_a_mask_is_a_function_of_seed_split_and_number():
+    def draw(seed=5, split="train", index=3):
+        return draw_hole(hole_rng(seed, split, index), 64, 0.1, 0.5)
+
+    first = draw()
+    [draw(index=i) for i in (9, 1)]
+    assert np.array_equal(first, draw())
+    for other in (draw(seed=6), draw(split="val"), draw(index=4)):
+        assert not np.array_equal(first, other)
+
+
+def test_a_mask_stays_what_it_was():
+    """Another drawing here means other masks, and other results, for every run: only ever on purpose."""
+    hole = draw_hole(hole_rng(0, "train", 1), 16, 0.01, 0.6)
+    assert ["".join(".#"[pixel] for pixel in row) for row in hole] == [
+        "#..#...#.##.....",
+        "##....#...###...",
+        "##.####..#......",
+        ".#...#.######...",
+        ".#...#.#...#.###",
+        "..#..##...###...",
+        "...###.....#....",
+        "...#.#..........",
+        "..#...##........",
+        ".#......##....#.",
+        "#......##....###",
+        "......#.......#.",
+        "##..##..........",
+        "####.##.........",
+        ".#.....###......",
+        "......###.......",
+    ]
+
+
+def global_state():
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+
+def test_no_global_random_state():
+    before = global_state()
+    hole = draw_hole(hole_rng(0, "train", 0), 64, 0.1, 0.2)
+    draw_shapes(hole_rng(0, "train", 0), 64)
+    assert global_state() == before
+    random.seed(1)
+    np.random.seed(1)
+    assert np.array_equal(draw_hole(hole_rng(0, "train", 0), 64, 0.1, 0.2), hole)
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(MaskError, match="'training': masks are drawn for train, val, test"):
+        hole_rng(0, "training", 0)
+
+
+# Bins
+
+
+def test_bins_are_the_papers():
+    assert [bin_name(b) for b in BINS] == ["0.01-0.1", "0.1-0.2", "0.2-0.3", "0.3-0.4", "0.4-0.5", "0.5-0.6"]
+
+
+@pytest.mark.parametrize("low, high", BINS)
+def test_a_bin_leaves_out_its_low_end_and_keeps_its_high_end(low, high):
+    assert find_bin(high) == bin_name((low, high))
+    assert find_bin(np.nextafter(low, 1)) == bin_name((low, high))
+    if low == 0.01:
+        with pytest.raises(MaskError, match=r"0\.01"):
+            find_bin(low)
+    else:
+        assert find_bin(low) != bin_name((low, high))
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.6000001, 1.0, float("nan")])
+def test_ratios_outside_the_bins_are_refused(ratio):
+    with pytest.raises(MaskError, match="outside the bins"):
+        find_bin(ratio)
+
+
+@pytest.mark.parametrize("low, high", BINS)
+def test_bins_end_exactly_at_their_edges(low, high):
+    """At 100 px the edges of the bins are whole numbers of pixels."""
+    counts = {int(draw_hole(np.random.default_rng(s), 100, high - 2e-4, high).sum()) for s in range(12)}
+    assert counts == {round(high * 10_000) - 1, round(high * 10_000)}
+
+
+# The two conventions
+
+
+def test_on_disk_a_hole_is_white_in_one_bit(tmp_path, hole):
+    write_hole(tmp_path / "a.png", hole)
+    header = (tmp_path / "a.png").read_bytes()[16:33]
+    assert header[:8] == (40).to_bytes(4) * 2 and header[8:10] == b"\x01\x00"  # 1 bit, grey
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "1"
+        assert np.array_equal(np.asarray(picture.convert("L")), hole * 255)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), SEEDS)
+def test_files_and_masks_go_there_and_back(tmp_path_factory, height, width, seed):
+    hole = np.random.default_rng(seed).integers(2, size=(height, width), dtype=np.uint8)
+    path = tmp_path_factory.getbasetemp() / "there-and-back.png"
+    write_hole(path, hole)
+    again = read_hole(path)
+    assert np.array_equal(again, hole) and again.dtype == np.uint8
+    assert np.array_equal(mask_to_hole(hole_to_mask(hole)), hole)
+
+
+def test_a_mask_is_1_where_valid(hole):
+    mask = hole_to_mask(hole)
+    assert mask.shape == (1, 40, 40) and mask.dtype == torch.float32
+    assert np.array_equal(mask[0].numpy() == 0, hole == 1) and np.array_equal(mask[0].numpy() == 1, hole == 0)
+    assert torch.equal(mask, hole_to_mask(hole.astype(bool)))
+    assert mask_to_hole(mask).dtype == np.uint8
+
+
+def test_other_pictures_are_read_by_their_brightness(tmp_path):
+    grey = np.array([[0, 127, 128, 255]], np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(np.stack([grey] * 3, axis=2)).save(tmp_path / "colour.png")
+    Image.fromarray((grey > 127).astype(np.uint8) * 255).convert("P").save(tmp_path / "palette.png")
+    for name in ("grey", "colour", "palette"):
+        assert read_hole(tmp_path / f"{name}.png").tolist() == [[0, 0, 1, 1]]
+
+
+def test_a_file_that_is_no_mask_is_named(tmp_path, hole):
+    with pytest.raises(MaskError, match=r"missing\.png: No such file.*dvc repro masks"):
+        read_hole(tmp_path / "missing.png")
+    write_hole(tmp_path / "whole.png", hole)
+    cut = (tmp_path / "whole.png").read_bytes()[:-30]
+    for name, content in (("empty", b""), ("text", b"not a picture"), ("cut", cut)):
+        (tmp_path / f"{name}.png").write_bytes(content)
+        with pytest.raises(MaskError, match=rf"{name}\.png: not an image"):
+            read_hole(tmp_path / f"{name}.png")
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((1, 4, 4), np.uint8), np.zeros((4, 4), np.float32), np.full((4, 4), 255, np.uint8)]
+)
+def test_what_is_no_hole_is_refused(bad, tmp_path):
+    for use in (hole_to_mask, lambda array: write_hole(tmp_path / "a.png", array)):
+        with pytest.raises(MaskError, match="a hole"):
+            use(bad)
+
+
+@pytest.mark.parametrize("bad", [torch.ones(4, 4), torch.ones(3, 4, 4), torch.full((1, 4, 4), 0.5)])
+def test_what_is_no_mask_is_refused(bad):
+    with pytest.raises(MaskError, match="a mask"):
+        mask_to_hole(bad)
+
+
+def test_hole_ratio_counts_holes():
+    batch = torch.ones(3, 1, 10, 10)
+    batch[1, 0, :3] = 0
+    batch[2] = 0
+    assert hole_ratio(batch).tolist() == pytest.approx([0, 0.3, 1])
+    with pytest.raises(MaskError, match=r"\(N, 1, H, W\)"):
+        hole_ratio(batch[0])
+
+
+# The masks of a project
+
+
+def test_test_masks_fill_every_bin_with_and_without_constraint():
+    planned = recipes(Params.model_validate(SMALL).masks, "test", 128)
+    assert len(planned) == 6 * 2 * 2
+    for bounds in BINS:
+        group = [(r.border, r.touch) for r in planned if (r.low, r.high) == bounds]
+        assert group == [(0, True)] * 2 + [(12, False)] * 2
+
+
+def test_index_and_files_agree(project):
+    write_masks(Params.model_validate(SMALL))
+    for split, count in (("train", 12), ("val", 3), ("test", 24)):
+        index = read_index(split)
+        assert list(index.columns) == ["file", "hole_ratio", "bin", "border"]
+        assert sorted(p.name for p in mask_folder(split).glob("*.png")) == list(index["file"])
+        assert len(index) == count
+        for row in index.itertuples():
+            with Image.open(mask_folder(split) / row.file) as picture:
+                white = np.asarray(picture)
+            assert white.shape == (32, 32) and white.mean() == row.hole_ratio
+            assert find_bin(row.hole_ratio) == row.bin
+            assert (border_share(white.astype(np.uint8), 3) == 0) == (row.border == 3) or split != "test"
+    counts = read_index("test").groupby(["bin", "border"]).size()
+    assert len(counts) == 12 and (counts == 2).all() and set(read_index("test")["border"]) == {0, 3}
+
+
+def test_same_seed_same_bytes_and_more_masks_change_no_earlier_one(project):
+    params = Params.model_validate(SMALL)
+    write_masks(params)
+    first = contents(project / "data")
+    (mask_folder("train") / "stale.png").touch()
+    write_masks(params)
+    assert contents(project / "data") == first
+
+    write_masks(Params.model_validate(SMALL | {"masks": {"train": 20, "val": 3, "test": 2}}))
+    more = contents(project / "data")
+    assert all(more[name] == first[name] for name in first if name.endswith(".png"))
+
+    write_masks(Params.model_validate(SMALL | {"seed": 1}))
+    other = contents(project / "data")
+    assert not any(other[name] == first[name] for name in first)
+
+
+def test_each_file_can_be_drawn_alone(project):
+    params = Params.model_validate(SMALL)
+    write_masks(params)
+    for split, number in (("train", 11), ("val", 0), ("test", 17)):
+        recipe = recipes(params.masks, split, 32)[number]
+        alone = draw_hole(hole_rng(0, split, number), 32, *recipe)
+        assert np.array_equal(alone, read_hole(mask_folder(split) / f"{number:05d}.png"))
+
+
+def test_summary(project):
+    write_masks(Params.model_validate(SMALL))
+    summary = summarise()
+    assert [summary[split]["count"] for split in ("train", "val", "test")] == [12, 3, 24]
+    assert sum(summary["train share"].values()) == pytest.approx(1)
+    assert summary["test constrained"] == {"masks_touching": 0, "hole_share_of_border": 0}
+    assert summary["test touching"]["masks_touching"] == 1 and summary["test touching"]["hole_share_of_border"] > 0
+    for low, high in BINS:
+        for group in ("touching", "constrained"):
+            row = summary[f"test {group} {bin_name((low, high))}"]
+            assert row["count"] == 2 and low < row["min"] <= row["mean"] <= row["max"] <= high
+
+
+def test_an_index_that_is_missing_is_named(project):
+    with pytest.raises(MaskError, match=r"index\.csv: no such file; `dvc repro masks`"):
+        read_index("train")

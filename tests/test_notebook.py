@@ -1,0 +1,216 @@
+"""What an executed notebook keeps and what it leaves out, and how the papermill engine runs it."""
+
+import copy
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+from papermill.exceptions import PapermillExecutionError
+
+from pconv.engine import _cell_failed, _prepare_environment
+from pconv.notebook import clean
+
+ROOT = Path(__file__).parents[1]
+
+
+PNG = "iVBOR/0xabcdef01=="  # base64, in which an address would be no address
+
+
+def notebook(*cells: str):
+    """A notebook of code cells; the first is tagged `parameters`."""
+    nb = v4.new_notebook(cells=[v4.new_code_cell(source) for source in cells])
+    nb.cells[0].metadata.tags = ["parameters"]
+    nb.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nb
+
+
+def executed(times: str, address: str, number: int, root: str):
+    """A notebook as papermill leaves it; the arguments are what differs between two runs of it."""
+    nb = notebook("1", "2", "3")
+    nb.metadata.papermill = {"duration": number / 7, "start_time": times, "output_path": f"{root}/out.ipynb"}
+    nb.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {address: {}}}}
+    nb.metadata.language_info = {"name": "python", "version": f"3.11.{number}"}
+    injected = v4.new_code_cell("# Parameters\nstage = 2\n", metadata={"tags": ["injected-parameters"]})
+    nb.cells.insert(1, injected)
+    for cell in nb.cells:
+        cell.metadata.papermill = {"duration": number, "start_time": times, "status": "completed"}
+        cell.metadata.execution = {"iopub.execute_input": times}
+    nb.cells[2].metadata.tags = []
+    repr_ = f"<pconv.unet.PConvUNet object at {address}>"
+    nb.cells[2].outputs = [
+        v4.new_output("stream", name="stderr", text=f"100%|###| {number} [00:{number}<00:00]"),
+        v4.new_output("stream", name="stdout", text=f"wrote {root}/reports/x.png in {root} at {times}\n{repr_}\n"),
+        v4.new_output("stream", name="stdout", text=f"CPU times: user {number} ms\nWall time: {number} ms\n"),
+        v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": address}}),
+        v4.new_output("display_data", {"text/plain": repr_, "text/html": f"<b>{repr_}</b>", "image/png": PNG}),
+        v4.new_output(
+            "error", ename="E", evalue=repr_, traceback=[f"File /tmp/ipykernel_{number}/{number}.py:1", repr_]
+        ),
+    ]
+    paths = [f"{Path.home()}/x", f"/usr/{number}/site-packages/x.py", f"{tempfile.gettempdir()}/tmpx{number}/x"]
+    nb.cells[3].outputs = [v4.new_output("execute_result", {"text/plain": f"pid={number} {' '.join(paths)}"})]
+    return nb
+
+
+FIRST = ("2026-11-23T01:40:39.123456+00:00", "0x7f78798c71c0", 4711, "/home/ann/pconv")
+SECOND = ("2027-01-02 11:22:33", "0x55d0aab0c0", 12, "/srv/b/x")
+
+
+def test_clean_makes_equal_runs_equal():
+    first, second = (clean(executed(*noise), Path(noise[-1])) for noise in (FIRST, SECOND))
+    assert nbformat.writes(first) == nbformat.writes(second)
+    nbformat.validate(first)
+    assert clean(copy.deepcopy(first), Path("/home/ann/pconv")) == first
+
+
+@pytest.mark.parametrize("which", range(4), ids=["times", "address", "number", "root"])
+def test_clean_removes_each_kind_of_noise(which):
+    text = nbformat.writes(clean(executed(*FIRST), Path(FIRST[-1])))
+    assert str(FIRST[which]) not in text
+    assert str(Path.home()) not in text
+
+
+def test_clean_keeps_results():
+    nb = clean(executed(*FIRST), Path(FIRST[-1]))
+    assert [cell.id for cell in nb.cells] == ["cell-01", "cell-02", "cell-03", "cell-04"]
+    assert [cell.metadata.get("tags") for cell in nb.cells] == [["parameters"], ["injected-parameters"], None, None]
+    assert nb.metadata.kernelspec.name == "python3" and nb.metadata.language_info.name == "python"
+    stdout, figure, error = nb.cells[2].outputs
+    assert stdout.text == "wrote reports/x.png in . at [time]\n<pconv.unet.PConvUNet object at 0x...>\n"
+    assert figure.data["image/png"] == PNG
+    assert error.traceback[0] == "File [cell]:1"
+    assert nb.cells[3].outputs[0].data["text/plain"] == "pid=[pid] ~/x site-packages/x.py [tmp]/x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "32,865,248 parameters, L1 1.0912 %, PSNR 28.32 dB, 1763862039 pixels",
+        "2018-09-08, hole ratio (0.1, 0.2], colour #0f0f0f, mask 0xff",
+        "CPU times 4, a rapid 12, reports/figures/01-masks.png",
+    ],
+)
+def test_clean_keeps_numbers_and_words(text):
+    nb = notebook("1")
+    nb.cells[0].outputs = [v4.new_output("stream", name="stdout", text=text)]
+    assert clean(nb, ROOT).cells[0].outputs[0].text == text
+
+
+def test_clean_does_not_need_papermill():
+    code = "import pconv.notebook, sys; sys.exit('papermill' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True)
+
+
+NOISY = """
+import os, sys, time
+from IPython.display import HTML, display
+print("step", time.time(), os.getpid(), file=sys.stderr)
+print(object(), hex(id(sys)), os.getcwd(), flush=True)
+print("late", time.time(), file=sys.stderr, flush=True)
+print(*{f"hole {number}" for number in range(20)})
+display(HTML(f"<p>{object()}</p>"))
+%time stage
+"""
+RUNS = {
+    "first": notebook("stage = 1", NOISY),
+    "second": notebook("stage = 1", NOISY),
+    "wrong": notebook("stage = 1", "x = 3\nraise ZeroDivisionError(f'stage {stage}')", "x = 4"),
+    "params": notebook(
+        "stage = 1", "from pconv.params import load_params\nload_params('bad.yaml')  # as start() reads params.yaml"
+    ),
+    "killed": notebook("stage = 1", "", "1", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The RUNS, all at once, by papermill's command line: name -> (exit status, stdout, stderr, output path)."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "bad.yaml").write_text("train:\n  batch: many\n")
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    processes = {}
+    for name, nb in RUNS.items():
+        nbformat.write(nb, folder / f"{name}.ipynb")
+        command = [sys.executable, "-m", "papermill", "--engine", "reproducible", "--no-progress-bar"]
+        command += ["--log-level", "WARNING", f"{name}.ipynb", f"made/by/engine/{name}.ipynb", "-p", "stage", "2"]
+        processes[name] = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    done = {name: (*process.communicate(timeout=120), process.returncode) for name, process in processes.items()}
+    return {
+        name: (status, stdout, stderr, folder / "made/by/engine" / f"{name}.ipynb")
+        for name, (stdout, stderr, status) in done.items()
+    }
+
+
+def test_equal_runs_give_equal_bytes(runs):
+    status, stdout, stderr, first = runs["first"]
+    assert status == 0, stderr
+    assert first.read_bytes() == runs["second"][-1].read_bytes()
+    nb = nbformat.read(first, as_version=4)
+    assert nb.cells[1].source == "# Parameters\nstage = 2\n"
+    assert [output.output_type for output in nb.cells[2].outputs] == ["stream", "display_data", "execute_result"]
+    assert nb.cells[2].outputs[0].text.startswith("<object object at 0x...> 0x... .\nhole ")
+    assert nb.cells[2].outputs[-1].data["text/plain"] == "2"
+
+
+def test_output_reaches_the_terminal(runs):
+    _, stdout, stderr, _ = runs["first"]
+    assert "<object object at 0x" in stdout
+    lines = stderr.splitlines()
+    assert [line.split()[0] for line in lines] == ["step", "late"]  # nothing of papermill's or the kernel's own
+
+
+def test_failure_names_the_cell_and_keeps_papermills_marks(runs):
+    status, _, stderr, path = runs["wrong"]
+    assert status == 1
+    assert "Error: wrong.ipynb stopped in cell [3], `x = 3`; executed up to there: made/by/engine/wrong.ipynb" in stderr
+    assert stderr.rstrip().endswith("ZeroDivisionError: stage 2")
+    assert "papermill/" not in stderr
+    nb = nbformat.read(path, as_version=4)
+    assert nb.cells[0].metadata.tags == ["papermill-error-cell-tag"] == nb.cells[3].metadata.tags
+    assert nb.metadata.papermill.exception is True
+    assert nb.cells[4].outputs[0].ename == "ZeroDivisionError"
+    assert nb.cells[5].execution_count is None
+
+
+def test_wrong_parameters_are_named_without_a_traceback(runs):
+    status, _, stderr, _ = runs["params"]
+    assert status == 1
+    assert len(stderr.splitlines()) == 2
+    assert stderr.splitlines()[-1].startswith("ParamsError: bad.yaml: train.batch = 'many': ")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_kernel_is_told_whether_stderr_is_a_terminal(monkeypatch, terminal):
+    monkeypatch.setattr(os, "environ", {"PCONV_TTY": "1"})
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    _prepare_environment()
+    assert os.environ.get("PCONV_TTY") == ("1" if terminal else None)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB"),
+        ("RuntimeError", "DefaultCPUAllocator: can't allocate memory"),
+        ("MemoryError", ""),
+    ],
+)
+def test_memory_errors_say_what_to_do(name, value):
+    error = PapermillExecutionError(1, 1, "fit()", name, value, [f"{name}: {value}"])
+    *_, last = _cell_failed(error).splitlines()
+    assert "train.batch" in last and "data.size" in last
+
+
+def test_killed_kernel_says_where_and_what_to_do(runs):
+    status, _, stderr, _ = runs["killed"]
+    assert status == 1
+    assert "killed.ipynb stopped in cell [4], `import os, signal`" in stderr
+    for words in ("killed", "memory", "train.batch", "data.size", "checkpoint"):
+        assert words in stderr.splitlines()[-1]

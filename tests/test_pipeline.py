@@ -1,0 +1,273 @@
+"""The pipeline as a whole, in a copy of the repository with params/smoke.yaml; and the committed reports."""
+
+import ast
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+from safetensors.torch import load_file
+
+from pconv.params import Params, load_params
+
+ROOT = Path(__file__).parents[1]
+PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+UNTRACKED = {"train.workers", "train.checkpoint_seconds"}  # they change no result
+
+
+def run(folder, *command, check=True, **options):
+    """Run a command with this environment's programs first, its output captured."""
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "CI": "true"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, **options)
+    assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def copy_repository(target):
+    """What git tracks or would track, as one commit, with the smoke parameters."""
+    names = run(ROOT, "git", "ls-files", "-co", "--exclude-standard", "-z").stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    run(target, "git", "init", "-q")
+    run(target, "git", "add", "-A")
+    run(target, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "copy")
+    shutil.copy(target / "params" / "smoke.yaml", target / "params.yaml")
+    return target
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A copy of the repository in which the pipeline has run once."""
+    folder = copy_repository(tmp_path_factory.mktemp("smoke"))
+    done = run(folder, "dvc", "repro")
+    (folder / "output.txt").write_text(done.stdout + done.stderr)
+    return folder
+
+
+def change(path, key, value):
+    """Set one key, a.b.c, of a parameter file."""
+    values = section = YAML(typ="safe").load(path)
+    *parts, last = key.split(".")
+    for part in parts:
+        section = section[part]
+    section[last] = value
+    YAML().dump(values, path)
+
+
+def changed(folder):
+    """Stages that `dvc status` says are out of date because of what they depend on or run."""
+    reasons = {"changed deps", "changed command"}
+    status = Repo(str(folder)).status()
+    return {stage for stage, entries in status.items() if any(reasons & set(e) for e in entries)}
+
+
+def test_every_output_is_there_and_every_number_finite(smoke):
+    for stage, about in PIPELINE.items():
+        for out in [*about.get("outs", []), *about.get("metrics", []), *about.get("plots", [])]:
+            path = smoke / (next(iter(out)) if isinstance(out, dict) else out)
+            assert path.exists(), f"{stage}: {path}"
+    for path in (smoke / "reports" / "metrics").glob("*.json"):
+        text = path.read_text()
+        assert json.loads(text), path
+        assert "NaN" not in text and "Infinity" not in text, path
+
+
+def test_nothing_is_out_of_date_after_a_run(smoke):
+    assert Repo(str(smoke)).status() == {}
+
+
+def test_progress_is_shown_while_it_runs(smoke):
+    output = (smoke / "output.txt").read_text()
+    for what in ("stage 1, step", "stage 2, step", "images/s", "loss", "left"):
+        assert what in output
+
+
+def test_executed_notebooks_are_clean(smoke):
+    paths = sorted((smoke / "reports" / "notebooks").glob("0[1-5]*.ipynb"))
+    assert [p.name[:2] for p in paths] == ["01", "02", "03", "04", "04", "05"]
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert all(cell.execution_count for cell in code), path
+        outputs = [output for cell in code for output in cell.outputs]
+        assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"], path
+        assert str(smoke) not in path.read_text(), path
+
+
+def test_two_forced_runs_give_the_same_lock(smoke):
+    before = (smoke / "dvc.lock").read_bytes()
+    run(smoke, "dvc", "repro", "--force")
+    assert (smoke / "dvc.lock").read_bytes() == before
+
+
+def test_a_run_killed_in_training_ends_with_the_same_weights(smoke, tmp_path):
+    """SIGKILL to DVC, papermill and the kernel alike, in the middle of stage 1; then `dvc repro` again."""
+    folder = tmp_path / "killed"
+    shutil.copytree(smoke, folder, symlinks=True)
+    change(folder / "params.yaml", "train.checkpoint_seconds", 0)
+    whole = load_file(folder / "models" / "stage1" / "last.safetensors")
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.Popen(["dvc", "repro", "--force", "--single-item", "train-stage1"], cwd=folder, env=env)
+    state = folder / "models" / "state" / "stage1"
+    deadline = time.monotonic() + 120
+    while len(list(state.glob("step-*"))) < 2 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    for victim in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        victim.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = max(int(path.name.removeprefix("step-")) for path in state.glob("step-*"))
+    assert 0 < reached < 20, "the kill came too early or too late to prove anything"
+    done = run(folder, "dvc", "repro", "--force", "--single-item", "train-stage1")
+    assert f"going on from step {reached}" in done.stdout + done.stderr
+    after = load_file(folder / "models" / "stage1" / "last.safetensors")
+    assert all(after[name].equal(whole[name]) for name in whole)
+    for plot in (smoke / "reports" / "plots" / "stage1").rglob("*.tsv"):
+        assert (folder / plot.relative_to(smoke)).read_bytes() == plot.read_bytes(), plot
+    assert not state.exists()
+
+
+# What depends on what
+
+
+def leaves(values, path=()):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+        else:
+            yield ".".join((*path, key)), value
+
+
+SMOKE = dict(leaves(load_params(ROOT / "params" / "smoke.yaml").model_dump()))
+
+
+def other(key, value):
+    """Another value of the same kind."""
+    if key == "evaluate.baselines":
+        return ["telea"]
+    if key == "data.crop":
+        return [0.4, 0.5]
+    if isinstance(value, bool | str):
+        return {"packaged": "folder" if key == "data.source" else "random", "auto": "float32"}[value]
+    return "photographs" if value is None else value * 2 if value else 1
+
+
+ALL = {"masks", "layer", "unet", "train-stage1", "train-stage2", "evaluate"}
+TRAIN = {"train-stage1", "train-stage2"}
+USERS = {  # the stages that a change of the key makes out of date, directly
+    "seed": ALL,
+    "data.source": {"images", "layer", "unet", "evaluate"} | TRAIN,
+    "data.folder": {"images", "layer", "unet", "evaluate"} | TRAIN,
+    "data.size": {"masks", "unet", "evaluate"} | TRAIN,
+    "data.crop": {"unet", "evaluate"} | TRAIN,
+    "masks": {"masks"},
+    "model": {"unet"} | TRAIN,
+    "loss": {"unet"} | TRAIN,
+    "train.batch": TRAIN,
+    "train.precision": TRAIN,
+    "train.validation": TRAIN,
+    "train.stage1": {"train-stage1"},
+    "train.stage2": {"train-stage2"},
+    "evaluate.baselines": {"evaluate"},
+}
+
+
+@pytest.mark.parametrize("key", SMOKE)
+def test_a_changed_key_makes_just_its_users_out_of_date(smoke, key):
+    path = smoke / "params.yaml"
+    before = path.read_text()
+    users = next((stages for prefix, stages in USERS.items() if f"{key}.".startswith(f"{prefix}.")), set())
+    assert users or key in UNTRACKED, f"{key}: which stages use it?"
+    try:
+        change(path, key, other(key, SMOKE[key]))
+        assert changed(smoke) == users
+    finally:
+        path.write_text(before)
+
+
+def imports(path):
+    """The project's modules that a file or a notebook imports itself."""
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, as_version=4).cells
+        source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    else:
+        source = path.read_text()
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pconv":
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names if alias.name.startswith("pconv")}
+    found = set()
+    for name in names:
+        base = ROOT / "src" / Path(*name.split("."))
+        found |= {p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()}
+    return found - {ROOT / "src" / "pconv" / "__init__.py"}
+
+
+def closure(path):
+    found, new = set(), imports(path)
+    while new:
+        found |= new
+        new = set().union(*(imports(p) for p in new)) - found
+    return found
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_a_stage_depends_on_exactly_the_source_files_it_uses(stage):
+    about = PIPELINE[stage]
+    sources = {ROOT / dep for dep in about["deps"] if dep.startswith("src/") and dep.endswith(".py")}
+    notebooks = [ROOT / dep for dep in about["deps"] if dep.endswith(".ipynb")]
+    if notebooks:
+        expected = closure(notebooks[0]) | {ROOT / "src/pconv/engine.py"} | closure(ROOT / "src/pconv/engine.py")
+        assert str(notebooks[0].relative_to(ROOT)) in about["cmd"]
+    else:
+        expected = closure(ROOT / "src/pconv/images.py") | {ROOT / "src/pconv/images.py"}
+    assert sources == expected
+
+
+def test_a_wrong_key_stops_every_stage_before_any_work(smoke, tmp_path):
+    folder = tmp_path / "wrong"
+    shutil.copytree(smoke, folder, symlinks=True)
+    change(folder / "params.yaml", "evaluate.baseline", ["telea"])
+    for stage in PIPELINE:
+        done = run(folder, "dvc", "repro", "--force", "--single-item", stage, check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0, stage
+        assert "params.yaml: evaluate.baseline: unknown key; did you mean baselines?" in said, f"{stage}: {said}"
+    assert not list((folder / "models").glob("stage*/*")) and not (folder / "models" / "state").exists()
+
+
+# What is committed
+
+
+def test_committed_reports_are_in_step_with_the_code():
+    """On a fresh clone outputs that git does not hold are missing, but no dependency and no command has changed."""
+    assert changed(ROOT) == set()
+
+
+def test_params_yaml_is_the_embedded_default():
+    params = load_params(ROOT / "params.yaml")
+    assert (params.data.source, params.data.size, params.loss.vgg) == ("packaged", 128, "packaged")
+    assert min(params.loss.perceptual, params.loss.style, params.loss.tv, params.loss.hole, params.loss.valid) > 0
+    assert isinstance(params, Params)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.name)
+def test_source_notebooks_have_no_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.outputs for cell in code] == [[]] * len(code)
+    assert {cell.execution_count for cell in code} == {None}
+    assert [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
