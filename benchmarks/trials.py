@@ -1,4 +1,4 @@
-"""Which default gives the best pictures in its ten minutes: one short training per candidate, measured on validation crops.
+"""Which default gives the best pictures in its ten minutes: a training per candidate, measured on validation crops.
 
     python benchmarks/trials.py --seconds 400 [--only NAME ...]
 

@@ -333,6 +333,6 @@ def test_row_of_pictures_is_exact(tmp_path, monkeypatch):
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 10), np.uint8)
-    ev.write_row((torch.from_numpy(pixels) - 0.4).clamp(min=0) / 255)  # to the nearest of the 8 bits
+    ev.write_row((torch.from_numpy(pixels) - 0.4).clamp(min=0) / 255, "05-row")  # to the nearest of the 8 bits
     expected = np.hstack([p.transpose(1, 2, 0) for p in pixels])
     assert np.array_equal(read_image(tmp_path / "reports/figures/05-row.png"), expected)

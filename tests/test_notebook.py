@@ -186,12 +186,13 @@ def test_wrong_parameters_are_named_without_a_traceback(runs):
     assert stderr.splitlines()[-1].startswith("ParamsError: bad.yaml: train.batch = 'many': ")
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_kernel_is_told_whether_stderr_is_a_terminal(monkeypatch, terminal):
+@pytest.mark.parametrize("terminal, size, told", [(True, (80, 24), "1"), (True, (0, 0), None), (False, (80, 24), None)])
+def test_the_kernel_is_told_whether_a_terminal_shows_stderr(monkeypatch, terminal, size, told):
     monkeypatch.setattr(os, "environ", {"PCONV_TTY": "1"})
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: size)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     _prepare_environment()
-    assert os.environ.get("PCONV_TTY") == ("1" if terminal else None)
+    assert os.environ.get("PCONV_TTY") == told
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ WRONG_VALUES = {  # of the right type, but out of range
             "steps": [0, -1],
         }.items()
     },
-    "evaluate.baselines": [["photoshop"]],
+    "evaluate.baselines": [[], ["photoshop"]],
 }
 WRONG_TYPES = [True, "x", 1.5, [True], {"a": 1}, None]
 RIGHT_TYPES = {  # those of WRONG_TYPES that a key may be
@@ -210,7 +210,7 @@ def test_a_wrong_value_is_named_with_file_key_and_value(write, key):
         ("train.checkpoint_seconds", 0),
         ("train.stage1.lr", 1),
         ("train.stage1.lr_end", None),
-        ("evaluate.baselines", []),
+        ("evaluate.baselines", ["biharmonic"]),
     ],
 )
 def test_values_at_the_edge_are_allowed(write, key, value):

@@ -146,7 +146,12 @@ def sandbox(tmp_path):
     return Sandbox(tmp_path)
 
 
-OLD_PYTHON = 'case "$*" in *version_info*) exit 1;; esac'
+def python(version):
+    """A fake that runs `python -c` for real, but with another version."""
+    return f'[ "$1" != -c ] || exec {sys.executable} -c "import sys; sys.version_info = {version}; $2"'
+
+
+OLD_PYTHON = python((3, 10, 14))
 BARE_PYTHON = 'case "$*" in *ensurepip*) exit 1;; esac'
 
 
@@ -174,9 +179,9 @@ def test_make_says_what_is_missing(sandbox, target, fakes, words):
 
 def test_make_finds_a_newer_python_and_obeys_PYTHON(sandbox):
     sandbox.fake("bin/python3", OLD_PYTHON)
-    sandbox.fake("bin/python3.12")
+    sandbox.fake("bin/python3.12", python((3, 12, 0)))
     assert '"python3.12" -m venv' in sandbox.make("-n", "repro").stdout
-    sandbox.fake("mine/python")
+    sandbox.fake("mine/python", python((3, 11, 0)))
     assert '"mine/python" -m venv' in sandbox.make("-n", "repro", "PYTHON=mine/python").stdout
 
 

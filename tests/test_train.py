@@ -1,6 +1,7 @@
 """Training: what a run leaves, that stopping and killing it changes nothing, and what stops it with an error."""
 
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -170,7 +171,10 @@ def test_weights_hold_their_parameters_and_step(trained, stage):
     for name, step in (("best", result.metrics["best_step"]), ("last", result.metrics["steps"])):
         with safe_open(trained.project / f"models/stage{stage}/{name}.safetensors", "pt") as file:
             about = json.loads(file.metadata()["pconv"])
-        assert about == {"params": trained.params.model_dump(), "stage": stage, "step": step}
+        params = trained.params.model_dump(
+            exclude={"train": {"workers", "checkpoint_seconds"}}
+        )  # they change no result
+        assert about == {"params": params, "stage": stage, "step": step}
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -235,18 +239,8 @@ def test_curves_are_written_by_dvclive(trained, stage):
 
 def test_nothing_else_is_written(trained):
     assert (trained.project / "dvc.yaml").read_bytes() == b""
-    names = {path.name for path in trained.project.folder.iterdir()}
-    assert names == {
-        ".dvc",
-        ".dvcignore",
-        ".git",
-        "data",
-        "dvc.yaml",
-        "models",
-        "params.yaml",
-        "photographs",
-        "reports",
-    }
+    names = {path.name for path in trained.project.folder.iterdir() if not path.name.startswith(".")}
+    assert names == {"data", "dvc.yaml", "models", "params.yaml", "photographs", "reports"}
     assert {path.name for path in (trained.project / "reports").iterdir()} == {"plots"}
 
 
@@ -408,25 +402,10 @@ def test_a_run_killed_at_every_step_ends_as_one_never_killed(tiny, trained, kill
     result, kills = train_until_done(params, stage)
     assert kills == steps
     assert same(result, trained.results[stage])
-    expected = results(trained.project, stage)
-    found = {
-        name: content.replace(b'\\"checkpoint_seconds\\": 0,', b'\\"checkpoint_seconds\\": 1000,')
-        for name, content in results(tiny, stage).items()
-    }
-    curves = [name for name in expected if name.startswith("reports")]
-    assert len(curves) == 15 and {name: found[name] for name in curves} == {name: expected[name] for name in curves}
-    for name in ("best", "last"):
-        path = f"models/stage{stage}/{name}.safetensors"
-        assert weights_of(tiny / path) == weights_of(trained.project / path)
+    assert results(tiny, stage) == results(trained.project, stage)
     said = capfd.readouterr().err
     for step in range(1, steps):
         assert f"stage {stage}: going on from step {step} of {steps}\n" in said
-
-
-def weights_of(path):
-    """The part of a safetensors file after its header, which holds the parameters."""
-    content = Path(path).read_bytes()
-    return content[8 + int.from_bytes(content[:8], "little") :]
 
 
 @pytest.mark.parametrize("changes", [{"train__precision": "bfloat16"}, {"train__workers": 2}])
@@ -435,17 +414,9 @@ def test_so_it_does_in_bfloat16_and_with_loader_processes(tiny, killed_at, chang
     whole, expected = train(params, 1), results(tiny)
     finish(1)
     killed_at(2, 5, 8)
-    seconds = tiny.set(train__checkpoint_seconds=0, **changes)
-    result, kills = train_until_done(seconds)
+    result, kills = train_until_done(tiny.set(train__checkpoint_seconds=0, **changes))
     assert kills == 3
-    assert same(result, whole)
-    assert weights_of(tiny / "models/stage1/last.safetensors") == expected_weights(expected, "last")
-    assert weights_of(tiny / "models/stage1/best.safetensors") == expected_weights(expected, "best")
-
-
-def expected_weights(contents, name):
-    content = contents[f"models/stage1/{name}.safetensors"]
-    return content[8 + int.from_bytes(content[:8], "little") :]
+    assert same(result, whole) and results(tiny) == expected
 
 
 def test_checkpoints_lie_checkpoint_seconds_apart(tiny, monkeypatch):
@@ -464,6 +435,7 @@ def background_main(folder, output):
     os.dup2(descriptor, 1), os.dup2(descriptor, 2)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # loader processes are started as they would be without tests
     os.chdir(folder)
     sys.argv = ["train", "--stage", "1"]
     main()
@@ -506,8 +478,8 @@ def test_a_run_killed_with_sigkill_ends_as_one_never_killed(tiny, start_training
         shutil.rmtree(tiny / folder)
     moments = random.Random(0)
     for _ in range(4):
-        process, before = start_training(), newest(tiny)
-        wait_for(lambda least=before + 1 + moments.randrange(10): newest(tiny) >= least, process)
+        process, least = start_training(), newest(tiny) + 1 + moments.randrange(10)
+        wait_for(lambda least=least: newest(tiny) >= least, process)
         time.sleep(moments.uniform(0, 0.03))
         process.kill()
         process.join()
@@ -718,7 +690,7 @@ def test_a_checkpoint_of_another_precision_is_not_used(resumed_after):
         ("train__workers", 1),
         ("train__checkpoint_seconds", 7),
         ("train__stage2__lr", 0.1),
-        ("evaluate__baselines", []),
+        ("evaluate__baselines", ["telea"]),
     ],
 )
 def test_what_changes_no_result_starts_nothing_afresh(resumed_after, key, value):
@@ -766,7 +738,10 @@ def test_stage_2_does_not_go_on_after_another_stage_1(tiny, trained, killed_at, 
     killed_at(2)
     with pytest.raises(Killed):
         train(params, 2)
-    shutil.copy(tiny / "models/stage1/last.safetensors", tiny / "models/stage1/best.safetensors")
+    best = tiny / "models/stage1/best.safetensors"
+    content = bytearray(best.read_bytes())
+    content[-1] ^= 1
+    best.write_bytes(content)
     trainer = Trainer(params, 2)
     trainer._resume()
     assert trainer.state.step == 0
@@ -842,12 +817,19 @@ def test_a_full_disk_stops_with_what_to_do(tiny, monkeypatch, capfd, killed_at):
     killed_at(3)
     with pytest.raises(Killed):
         train(tiny.set(train__checkpoint_seconds=0), 1)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    try:
+    save = Trainer._save_checkpoint
+
+    def save_on_a_small_disk(self):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        try:
+            save(self)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save_checkpoint", save_on_a_small_disk)
         status, said = run_main(monkeypatch, capfd)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert status == 1 and "Traceback" not in said
     assert f"CheckpointError: {tiny / 'models/state/stage1/step-00000004'}: could not be written (" in said
     assert "free some disk space and run again" in said

@@ -71,7 +71,8 @@ def _prepare_environment() -> None:
     """Set what the kernel inherits: a fixed hash seed, and PCONV_TTY if progress may redraw its line."""
     os.environ["PYTHONHASHSEED"] = "0"
     os.environ.pop("PCONV_TTY", None)
-    if sys.stderr.isatty():
+    # A terminal without a size, as some job runners make, would show no bar at all.
+    if sys.stderr.isatty() and all(os.get_terminal_size(sys.stderr.fileno())):
         os.environ["PCONV_TTY"] = "1"
 
 

@@ -338,9 +338,14 @@ def write_plots(table: pd.DataFrame) -> None:
     plot_rows(table).to_csv(path, index=False, lineterminator="\n")
 
 
-def write_row(comp: Tensor) -> None:
-    """Write reports/figures/05-row.png: composites (N, 3, H, W) side by side, pixel by pixel, for 06-compare."""
-    path = project_root() / "reports" / "figures" / "05-row.png"
+def painted(crops: Sequence[Crop], colour: Sequence[float]) -> Tensor:
+    """The crops with their holes in one RGB colour, values in [0, 1]: (N, 3, H, W)."""
+    return torch.stack([torch.where(crop.mask > 0, crop.gt, torch.tensor(colour).view(3, 1, 1)) for crop in crops])
+
+
+def write_row(pictures: Tensor, name: str) -> None:
+    """Write reports/figures/`name`.png: pictures (N, 3, H, W) side by side, pixel by pixel, for 06-compare."""
+    path = project_root() / "reports" / "figures" / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = (255 * comp).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    pixels = (255 * pictures).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     write_image(path, np.hstack(list(pixels)))

@@ -90,7 +90,9 @@ class Train(Section):
 
 class Evaluate(Section):
     baselines: list[Literal["mean fill", "telea", "navier-stokes", "biharmonic"]] = Field(
-        ["mean fill", "telea", "navier-stokes"], description="what else fills the test crops; biharmonic is slow"
+        ["mean fill", "telea", "navier-stokes"],
+        min_length=1,
+        description="what else fills the test crops; biharmonic is slow",
     )
 
 

@@ -12,7 +12,8 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class State:
         param_groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": dict(slots), "param_groups": param_groups})
         self.best = groups["best"]
-        self.samples = {int(step): tensor for step, tensor in groups["samples"].items()}
+        self.samples = {step: groups["samples"][str(step)] for step in sorted(map(int, groups["samples"]))}
         self.window.copy_(tensors["window"])
         self.step, self.window_steps = numbers["step"], numbers["window_steps"]
         self.history, self.best_row = numbers["history"], numbers["best_row"]
@@ -142,21 +143,20 @@ class Trainer:
         """Train to the end, from the newest checkpoint if there is one, and write best and last weights."""
         with checkpoint.locked(self.state_folder), _stop_signals() as stop:
             self._resume()
-            with self._live() as live:
-                self._loop(live, stop)
+            with self._live() as live, closing(self._batches()) as batches:
+                self._loop(live, batches, stop)
             self._save_checkpoint()
             self._write_weights()
         return self._result()
 
-    def _loop(self, live: Live, stop: list) -> None:
+    def _loop(self, live: Live, batches: Iterator, stop: list) -> None:
         state, saved = self.state, time.monotonic()
         if state.step == 0:
             self._take_samples()
         progress = Progress(desc=f"stage {self.stage}, step", total=self.total, initial=state.step)
-        batches = iter(self._loader())
         while state.step < self.total:
             with self._timed("data"):
-                batch = self.hardware.load(next(batches))
+                batch = next(batches)
             with self._timed("step"):
                 self._train_step(*batch)
             state.step += 1
@@ -203,6 +203,11 @@ class Trainer:
         )
 
     # Data
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches from the current step on; closing it ends the loader processes, even where an error is kept."""
+        for batch in self._loader():
+            yield self.hardware.load(batch)
 
     def _loader(self) -> DataLoader:
         batch = self.params.train.batch

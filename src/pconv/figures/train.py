@@ -1,0 +1,44 @@
+"""Figures of notebook 04: training samples, curves, and samples over time."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from pconv.figures import masked, picture_grid
+
+
+def training_samples(samples) -> Figure:
+    """Training samples (image, mask), uint8, in two rows, the hole painted."""
+    pictures = [masked(image / 255, mask) for image, mask in samples]
+    half = (len(pictures) + 1) // 2
+    return picture_grid([pictures[:half], pictures[half:]])
+
+
+def training_curves(history) -> Figure:
+    """Loss over steps, each weighted or unweighted term over steps, and PSNR of the composite, training and validation.
+
+    history: rows {step, train/..., val/...} of pconv.train.Result.
+    """
+    terms = [key.removeprefix("val/") for key in history[-1] if key.startswith("val/")]
+    figure = Figure(figsize=(11, 5.2))
+    for axis, term in zip(figure.subplots(2, 4).flat, terms, strict=True):
+        for split, style in (("train", "-"), ("val", "o-")):
+            points = [(row["step"], row[f"{split}/{term}"]) for row in history if f"{split}/{term}" in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), style, label=split, markersize=4)
+        axis.set_title({"l1": "L1 of the composite, %", "psnr": "PSNR of the composite, dB"}.get(term, term))
+        if term not in ("psnr", "l1"):
+            axis.set_yscale("log")
+        axis.set_xlabel("step")
+    figure.axes[0].legend()
+    return figure
+
+
+def samples_over_time(samples: dict, truth) -> Figure:
+    """The same validation crops as the network fills them at several steps: masked, each step, truth."""
+    image, mask = truth
+    rows = [
+        [masked(gt / 255, m), *(comps[i] / 255 for comps in samples.values()), gt / 255]
+        for i, (gt, m) in enumerate(zip(image, mask.float(), strict=True))
+    ]
+    return picture_grid(rows, ["masked", *(f"step {step}" for step in samples), "truth"])
