@@ -25,23 +25,23 @@ from pconv.metrics import l1_percent, psnr, ssim
 from pconv.params import Loss, Params, load_params, project_root
 from pconv.train import Trainer, ValidationCrops, finish
 
+SMALLER = {"model.width": 24, "loss.style": 10.0}
 CANDIDATES = {
     "default": {},
-    "L1 and tv only": {"loss.perceptual": 0.0, "loss.style": 0.0},
-    "no style": {"loss.style": 0.0},
-    "style 30": {"loss.style": 30.0},
+    "width 24, style 10": SMALLER,
+    "width 24, style 10, batch 8, half the lr": SMALLER
+    | {"train.batch": 8, "train.stage1.lr": 0.001, "train.stage1.lr_end": 0.0003, "train.stage2.lr": 0.0003},
     "style 120 (the paper)": {"loss.style": 120.0},
+    "style 30": {"loss.style": 30.0},
+    "no style": {"loss.style": 0.0},
+    "L1 and tv only": {"loss.perceptual": 0.0, "loss.style": 0.0},
     "width 16": {"model.width": 16},
-    "width 32": {"model.width": 32},
     "depth 5": {"model.depth": 5},
-    "batch 4": {"train.batch": 4},
-    "batch 16": {"train.batch": 16},
-    "lr 0.002": {"train.stage1.lr": 0.002},
     "float32": {"train.precision": "float32"},
     "random VGG": {"loss.vgg": "random"},
 }
 STAGE1_SHARE = 0.7  # of the steps
-EPOCHS = (7, 3)
+EPOCHS = (9, 4)
 
 
 def changed(params: Params, changes: dict) -> Params:

@@ -9,13 +9,11 @@ import dvc.api
 import numpy as np
 import pandas as pd
 
+from pconv.evaluate import EvaluationError
+
 METRICS = "reports/metrics/evaluate.json"
 ROW = "reports/figures/05-row.png"
 MASKED = "reports/figures/05-masked.png"
-
-
-class CompareError(ValueError):
-    """Experiments that cannot be compared; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Experiment:
 def read_experiments(commits: int = 1) -> list[Experiment]:
     """The last `commits` commits up to HEAD, each followed by the experiments that started from it.
 
-    Experiments that failed or have not run are left out. Raises CompareError if fewer than two are left.
+    Experiments that failed or have not run are left out. Raises EvaluationError if fewer than two are left.
     """
     rows = [row for row in dvc.api.exp_show(num=commits) if row["rev"] != "workspace"]
     rows = [row for row in rows if row["State"] in (None, "Success")]
@@ -51,7 +49,7 @@ def read_experiments(commits: int = 1) -> list[Experiment]:
         for row in rows
     ]
     if len(found) < 2:
-        raise CompareError(
+        raise EvaluationError(
             f"only {len(found)} run to compare in the last {commits} commit(s): run an experiment first, for example "
             "`dvc exp run -S loss.style=120`, or look further back with -p commits 5"
         )
