@@ -24,16 +24,18 @@ PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 UNTRACKED = {"train.workers", "train.checkpoint_seconds"}  # they change no result
 
 
-def run(folder, *command, check=True, **options):
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def run(folder, *command, check=True, **variables):
     """Run a command with this environment's programs first, its output captured."""
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "CI": "true"}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, **options)
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT | variables, capture_output=True, text=True)
     assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done
 
 
 def copy_repository(target):
-    """What git tracks or would track, as one commit, with the smoke parameters."""
+    """What git tracks or would track, as one commit."""
     names = run(ROOT, "git", "ls-files", "-co", "--exclude-standard", "-z").stdout.split("\0")
     for name in filter(None, names):
         if (ROOT / name).is_file():
@@ -42,7 +44,6 @@ def copy_repository(target):
     run(target, "git", "init", "-q")
     run(target, "git", "add", "-A")
     run(target, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "copy")
-    shutil.copy(target / "params" / "smoke.yaml", target / "params.yaml")
     return target
 
 
@@ -50,6 +51,7 @@ def copy_repository(target):
 def smoke(tmp_path_factory):
     """A copy of the repository in which the pipeline has run once."""
     folder = copy_repository(tmp_path_factory.mktemp("smoke"))
+    run(folder, "python", "-m", "pconv.params", "params/smoke.yaml", PYTHONPATH="src")
     done = run(folder, "dvc", "repro")
     (folder / "output.txt").write_text(done.stdout + done.stderr)
     return folder
@@ -117,8 +119,8 @@ def test_a_run_killed_in_training_ends_with_the_same_weights(smoke, tmp_path):
     shutil.copytree(smoke, folder, symlinks=True)
     change(folder / "params.yaml", "train.checkpoint_seconds", 0)
     whole = load_file(folder / "models" / "stage1" / "last.safetensors")
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    process = subprocess.Popen(["dvc", "repro", "--force", "--single-item", "train-stage1"], cwd=folder, env=env)
+    command = ["dvc", "repro", "--force", "--single-item", "train-stage1"]
+    process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT)
     state = folder / "models" / "state" / "stage1"
     deadline = time.monotonic() + 120
     while len(list(state.glob("step-*"))) < 2 and time.monotonic() < deadline and process.poll() is None:
@@ -128,7 +130,7 @@ def test_a_run_killed_in_training_ends_with_the_same_weights(smoke, tmp_path):
     process.wait()
     reached = max(int(path.name.removeprefix("step-")) for path in state.glob("step-*"))
     assert 0 < reached < 20, "the kill came too early or too late to prove anything"
-    done = run(folder, "dvc", "repro", "--force", "--single-item", "train-stage1")
+    done = run(folder, *command)
     assert f"going on from step {reached}" in done.stdout + done.stderr
     after = load_file(folder / "models" / "stage1" / "last.safetensors")
     assert all(after[name].equal(whole[name]) for name in whole)
@@ -249,6 +251,14 @@ def test_a_wrong_key_stops_every_stage_before_any_work(smoke, tmp_path):
 
 
 # What is committed
+
+
+def test_committed_notebooks_give_their_outputs_again(tmp_path):
+    """nbval runs the executed 02 and 03 once more and compares every output."""
+    folder = copy_repository(tmp_path)
+    run(folder, "dvc", "repro", "images")
+    for name in ("02-partial-convolution", "03-unet"):
+        run(folder, "pytest", "-q", "--nbval", f"reports/notebooks/{name}.ipynb", PYTHONPATH="src")
 
 
 def test_committed_reports_are_in_step_with_the_code():
