@@ -91,7 +91,7 @@ def test_nothing_is_out_of_date_after_a_run(smoke):
 
 def test_progress_is_shown_while_it_runs(smoke):
     output = (smoke / "output.txt").read_text()
-    for what in ("stage 1, step", "stage 2, step", "images/s", "loss", "left"):
+    for what in ("stage 1, step 0/20", "stage 2, step 0/10", "evaluate, crop 0/12", "so far", "left"):
         assert what in output
 
 
