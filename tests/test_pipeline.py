@@ -78,7 +78,7 @@ def changed(folder):
         for entry in (entry for entry in entries if isinstance(entry, dict)):
             deps = entry.get("changed deps", {})
             if "changed command" in entry or any(what != "deleted" or dep not in made for dep, what in deps.items()):
-                found.add(stage)
+                found.add(stage.rpartition(":")[2])  # a path stands before the name, seen from elsewhere
     return found
 
 
