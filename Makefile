@@ -27,8 +27,8 @@ test: .venv/installed ## lint, then run the tests
 lab: .venv/installed ## open JupyterLab here; it asks no server for news or updates
 	@$(IN_ENV) jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
-compare: .venv/installed ## draw metrics against parameters, over all DVC experiments
-	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb
+compare: .venv/installed ## metrics against parameters over the experiments from HEAD, or from REV=commit
+	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb $(if $(REV),-p rev $(REV))
 
 bench: .venv/installed ## measure speed and memory (trials.py trains for hours: run it by hand)
 	@for script in $(filter-out %/trials.py,$(wildcard benchmarks/*.py)); do echo "$$script"; $(IN_ENV) python "$$script" || exit 1; done

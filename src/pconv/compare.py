@@ -32,12 +32,12 @@ class Experiment:
         return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def read_experiments(commits: int = 1) -> list[Experiment]:
-    """The last `commits` commits up to HEAD, each followed by the experiments that started from it.
+def read_experiments(rev: str = "HEAD") -> list[Experiment]:
+    """A commit, and the experiments that started from it.
 
     Experiments that failed or have not run are left out. Raises EvaluationError if fewer than two are left.
     """
-    rows = [row for row in dvc.api.exp_show(num=commits) if row["rev"] != "workspace"]
+    rows = [row for row in dvc.api.exp_show(revs=rev) if row["rev"] != "workspace"]
     rows = [row for row in rows if row["State"] in (None, "Success")]
     found = [
         Experiment(
@@ -50,8 +50,8 @@ def read_experiments(commits: int = 1) -> list[Experiment]:
     ]
     if len(found) < 2:
         raise EvaluationError(
-            f"only {len(found)} run to compare in the last {commits} commit(s): run an experiment first, for example "
-            "`dvc exp run -S loss.style=120`, or look further back with -p commits 5"
+            f"{rev}: only {len(found)} run to compare; run an experiment first, for example "
+            "`dvc exp run -S loss.style=120`, or name the commit that yours started from: make compare REV=..."
         )
     return found
 
@@ -66,7 +66,7 @@ def flat(values: dict, prefix: str = "") -> dict:
 
 def changed_params(experiments: list[Experiment]) -> pd.DataFrame:
     """The parameters that are not the same in all experiments: a row per experiment, a column per parameter."""
-    table = pd.DataFrame([e.params for e in experiments], index=[e.name for e in experiments])
+    table = pd.DataFrame([e.params for e in experiments], index=[e.name for e in experiments], dtype=object)
     differs = [column for column in table if len({str(value) for value in table[column]}) > 1]
     return table[differs]
 
