@@ -19,11 +19,12 @@ import pandas as pd
 import torch
 
 from pconv.baselines import fill
+from pconv.crops import ValidationCrops
 from pconv.figures import masked, picture_grid
 from pconv.losses import InpaintingLoss, compose
 from pconv.metrics import l1_percent, psnr, ssim
 from pconv.params import Loss, Params, load_params, project_root
-from pconv.train import Trainer, ValidationCrops, finish
+from pconv.train import Trainer, finish
 
 SMALLER = {"model.width": 24, "loss.style": 10.0}
 CANDIDATES = {
@@ -58,9 +59,9 @@ def changed(params: Params, changes: dict) -> Params:
 def seconds_per_step(params: Params, steps: int = 12) -> float:
     """The fastest of a few training steps, which other work on the machine disturbs least."""
     trainer, fastest = Trainer(params, 1), float("inf")
-    batches = iter(trainer._loader())
+    batches = trainer._batches()
     for _ in range(steps):
-        batch = trainer.hardware.load(next(batches))
+        batch = next(batches)
         start = time.perf_counter()
         trainer._train_step(*batch)
         fastest = min(fastest, time.perf_counter() - start)
