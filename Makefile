@@ -30,8 +30,15 @@ lab: .venv/installed ## open JupyterLab here; it asks no server for news or upda
 compare: .venv/installed ## metrics against parameters over the experiments from HEAD, or from REV=commit
 	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb $(if $(REV),-p rev $(REV))
 
-bench: .venv/installed ## measure speed and memory (trials.py trains for hours: run it by hand)
-	@for script in $(filter-out %/trials.py,$(wildcard benchmarks/*.py)); do echo "$$script"; $(IN_ENV) python "$$script" || exit 1; done
+bench: .venv/installed ## measure speed and memory; PARTIALCONV= and PCONV_KERAS= take the references' files
+	@$(IN_ENV) python benchmarks/masks.py $(if $(PCONV_KERAS),--pconv-keras $(PCONV_KERAS))
+	@$(IN_ENV) python benchmarks/network.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV))
+	@$(IN_ENV) python benchmarks/network.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV)) \
+		--size 512 --width 64 --depth 8 --batch 2 --turns 5
+	@$(IN_ENV) python benchmarks/step.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV))
+	@$(IN_ENV) python benchmarks/loading.py
+	@$(IN_ENV) python benchmarks/checkpoints.py
+	@$(IN_ENV) python benchmarks/figure.py
 
 lock: .venv/installed ## pin the dependencies again after an edit of pyproject.toml; UPGRADE=--upgrade takes the newest
 	@$(IN_ENV) uv --version >/dev/null 2>&1 || $(call stop,make lock needs uv: https://docs.astral.sh/uv)

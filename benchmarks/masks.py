@@ -4,14 +4,12 @@
     python benchmarks/masks.py --pconv-keras PConv-Keras/libs/util.py
 
 The generators take turns, a batch each, so that what else the machine does hits all alike. Reported are the medians of
-CPU time over the batches, and the median of the ratio within each turn. Results go to reports/benchmarks/masks.json;
-without the reference ours are printed only.
+CPU time over the batches, and the median of the ratio within each turn. Without the reference ours are measured alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 import time
@@ -20,20 +18,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from common import load_reference, record
 
 from pconv.masks import BINS, draw_hole, draw_shapes, hole_rng
-from pconv.params import project_root
 
 REFERENCE = "PConv-Keras"
 Draw = Callable[[int], np.ndarray]  # mask number -> mask
-
-
-def load_reference(path: Path):
-    """PConv-Keras' class MaskGenerator, from its libs/util.py."""
-    spec = importlib.util.spec_from_file_location("pconv_keras_util", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.MaskGenerator
 
 
 def generators(size: int, reference) -> dict[str, Draw]:
@@ -83,21 +73,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--batch", type=int, default=100, help="masks per generator and turn")
     options = parser.parse_args()
-    if options.pconv_keras and not options.pconv_keras.is_file():
-        sys.exit(f"{options.pconv_keras}: no such file; it is libs/util.py of a clone of PConv-Keras")
+    reference = load_reference(options.pconv_keras, "MaskGenerator", "libs/util.py of a clone of PConv-Keras")
     cv2.setNumThreads(1)
-    reference = load_reference(options.pconv_keras) if options.pconv_keras else None
     sizes = {f"{s} px": measure(generators(s, reference), options.repeats, options.batch) for s in options.sizes}
     results = {"opencv": cv2.__version__, "numpy": np.__version__, "threads": 1, **sizes}
-    print(json.dumps(results, indent=2))
-    if not reference:
-        print(
-            "No reference to compare with: give --pconv-keras PATH (see --help). Nothing was written.", file=sys.stderr
-        )
-        return
-    path = project_root() / "reports" / "benchmarks" / "masks.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=2) + "\n")
+    if reference:
+        record("masks", results)
+    else:
+        print(json.dumps(results, indent=2))
+        print("PConv-Keras is missing: give --pconv-keras PATH (see --help). Nothing was written.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ TINY = {
     "loss": {"vgg": "random", "valid": 1.0, "hole": 6.0, "perceptual": 0.05, "style": 10.0, "tv": 0.1},
     "train": {
         "batch": 2,
+        "recolour": False,
         "precision": "float32",
+        "processes": 0,
+        "sync_norm": False,
         "validation": 3,
         "workers": 0,
         "checkpoint_seconds": 1000,
@@ -33,6 +36,18 @@ TINY = {
     },
     "evaluate": {"baselines": ["mean fill"]},
 }
+
+
+def tiny_values(**changes) -> dict:
+    """TINY with other values, keys written as train__stage1__lr."""
+    values = deepcopy(TINY)
+    for key, value in changes.items():
+        section = values
+        *parts, last = key.split("__")
+        for part in parts:
+            section = section[part]
+        section[last] = value
+    return values
 
 
 class Project:
@@ -46,15 +61,12 @@ class Project:
 
     def set(self, **changes) -> Params:
         """Write params.yaml: TINY with other values, keys written as train__stage1__lr."""
-        values = deepcopy(TINY)
-        for key, value in changes.items():
-            section = values
-            *parts, last = key.split("__")
-            for part in parts:
-                section = section[part]
-            section[last] = value
-        YAML().dump(values, self / "params.yaml")
-        return load_params(self / "params.yaml")
+        return self.write("params.yaml", **changes)
+
+    def write(self, name: str, **changes) -> Params:
+        """Write such a parameter file."""
+        YAML().dump(tiny_values(**changes), self / name)
+        return load_params(self / name)
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,9 @@ def equal(a, b):
 
 
 def loaded(trainer):
-    """What the network sees, sample by sample."""
-    return [sample for batch in trainer._loader() for sample in zip(*batch, strict=True)]
+    """What the network sees, sample by sample, as the data set gives it."""
+    batches = [((255 * image).round().byte(), mask.byte()) for image, mask in trainer._batches()]
+    return [sample for batch in batches for sample in zip(*batch, strict=True)]
 
 
 @pytest.fixture
@@ -161,6 +162,18 @@ def test_the_network_sees_the_same_after_a_restart(tiny, workers):
     trainer = Trainer(tiny.set(train__workers=workers), 1)
     trainer.state.step = 7
     assert equal(loaded(trainer), whole[14:])
+
+
+def test_recoloured_samples_are_the_same_crops_in_other_colours(tiny):
+    plain, coloured = (samples(TrainingCrops(tiny.set(train__recolour=value), 1, 12)) for value in (False, True))
+    assert all(p[1].equal(c[1]) for p, c in zip(plain, coloured, strict=True))
+    assert not any(p[0].equal(c[0]) for p, c in zip(plain, coloured, strict=True))
+    for (image, _), (other, _) in zip(plain, coloured, strict=True):  # edges stay where they are
+        edges, others = (x.float().mean(0).diff(dim=0).abs().flatten() for x in (image, other))
+        assert torch.corrcoef(torch.stack([edges, others]))[0, 1] > 0.5
+    again = samples(TrainingCrops(tiny.set(train__recolour=True), 1, 12))
+    assert equal(again, coloured)
+    assert equal(*(samples(ValidationCrops(tiny.set(train__recolour=value))) for value in (False, True)))
 
 
 # Errors

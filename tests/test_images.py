@@ -22,6 +22,7 @@ from pconv.images import (
     manifest_path,
     read_image,
     read_manifest,
+    recolour,
     write_image,
     write_manifest,
 )
@@ -264,3 +265,27 @@ def test_crops_leave_the_photograph_as_it_was(tmp_path):
     square = crop(read_image(tmp_path / "a.png"), 30, [1.0, 1.0], np.random.default_rng(0))
     square[:] = 0
     assert np.array_equal(read_image(tmp_path / "a.png"), position(30, 30))
+
+
+# Other colours
+
+
+def test_recolour_maps_each_channel_through_one_rising_curve():
+    """Channels change places; the curve is the same for all three, never falls and keeps a fifth of the range."""
+    ramp = np.arange(256, dtype=np.uint8)
+    image = np.stack([ramp, ramp[::-1], np.full(256, 100, np.uint8)], axis=1)[None]
+    orders, curves = set(), []
+    for seed in range(60):
+        found = recolour(image, np.random.default_rng(seed))
+        assert found.dtype == np.uint8 and found.shape == image.shape
+        rising, falling, flat = (
+            next(i for i in range(3) if kind(np.diff(found[0, :, i].astype(int))))
+            for kind in (lambda d: d.sum() > 0, lambda d: d.sum() < 0, lambda d: not d.any())
+        )
+        curve = found[0, :, rising]
+        assert (np.diff(curve.astype(int)) >= 0).all() and int(curve[-1]) - int(curve[0]) >= 51
+        assert (found[0, :, falling] == curve[::-1]).all() and (found[0, :, flat] == curve[100]).all()
+        orders.add((rising, falling, flat))
+        curves.append(curve)
+    assert len(orders) == 6
+    assert np.ptp([curve[0] for curve in curves]) > 80 and np.ptp([curve[128] for curve in curves]) > 60

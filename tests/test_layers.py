@@ -183,7 +183,7 @@ def test_half_precision_autocast(dtype):
     # Rounding x and W costs half an epsilon of each product; the sum, the ratio, their product and the bias half of one
     # of the result each. The sums themselves are float32.
     with torch.no_grad():
-        ratio, _ = conv.ratio(mask)
+        ratio, _ = conv.window(mask)
         products = F.conv2d(x.abs() * mask, conv.weight.abs(), None, padding=2) * ratio
         bound = torch.finfo(dtype).eps / 2 * (2 * products + 4 * (want.abs() + conv.bias.abs().view(-1, 1, 1)))
     assert ((out.float() - want).abs() <= 1.01 * bound).all()
@@ -197,7 +197,7 @@ def test_ratio_is_float32_whatever_the_precision(dtype, autocast):
     ones, mask = torch.ones(1, 1, 33, 33, dtype=dtype), random_mask(1, 1, 33, 33, valid=0.7, dtype=dtype)
     _, joined = join(ones, ones, ones.repeat(1, 4, 1, 1), mask)
     with torch.autocast("cpu", dtype=dtype, enabled=autocast):
-        ratio, _ = conv.ratio(joined)
+        ratio, _ = conv.window(joined)
     valid = F.conv2d((1 + 4 * mask.double()) / 5, torch.ones(1, 1, 31, 31, dtype=torch.float64), padding=15)
     torch.testing.assert_close(ratio.double(), 961 / valid, rtol=1e-5, atol=0)
     assert ((961 / valid.to(dtype)).double() * valid / 961 - 1).abs().max() > 1e-4  # what that precision would give
@@ -208,7 +208,7 @@ def test_half_precision_mask(dtype):
     """2,601 valid pixels, which neither precision can count; from 2,048 on float16 has even numbers only."""
     mask = torch.ones(1, 1, 53, 53, dtype=dtype)
     mask[..., 51:, :] = mask[..., 51:] = 0
-    ratio, new_mask = PartialConv2d(1, 1, 53).ratio(mask)
+    ratio, new_mask = PartialConv2d(1, 1, 53).window(mask)
     assert ratio.dtype == new_mask.dtype == torch.float32
     assert ratio.item() == pytest.approx(53**2 / 51**2, rel=1e-6)
 

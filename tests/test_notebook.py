@@ -163,7 +163,11 @@ def test_output_reaches_the_terminal(runs):
     _, stdout, stderr, _ = runs["first"]
     assert "<object object at 0x" in stdout
     lines = stderr.splitlines()
-    assert [line.split()[0] for line in lines] == ["step", "late"]  # nothing of papermill's or the kernel's own
+    assert [line.split()[0] for line in lines] == [
+        "step",
+        "late",
+        "first.ipynb",
+    ]  # nothing of papermill's or the kernel's own
 
 
 def test_failure_names_the_cell_and_keeps_papermills_marks(runs):

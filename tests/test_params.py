@@ -155,6 +155,9 @@ WRONG_VALUES = {  # of the right type, but out of range
     "loss.tv": [-1.0, float("nan"), float("inf")],
     "train.batch": [0, -1],
     "train.precision": ["float16"],
+    "train.processes": [-1],
+    "train.recolour": [],
+    "train.sync_norm": [],
     "train.validation": [0, -1],
     "train.workers": [-1],
     "train.checkpoint_seconds": [-1.0, float("nan")],
@@ -175,6 +178,8 @@ RIGHT_TYPES = {  # those of WRONG_TYPES that a key may be
     "data.folder": ["x", None],
     "loss.vgg": ["x"],
     "train.checkpoint_seconds": [1.5],
+    "train.recolour": [True],
+    "train.sync_norm": [True],
     "train.stage1.lr_end": [None],
     "train.stage2.lr_end": [None],
     **{f"loss.{term}": [1.5] for term in ("valid", "hole", "perceptual", "style", "tv")},
@@ -207,6 +212,7 @@ def test_a_wrong_value_is_named_with_file_key_and_value(write, key):
         ("loss.style", 0),
         ("loss.vgg", "weights/mine.pth"),
         ("train.workers", 0),
+        ("train.processes", 0),
         ("train.checkpoint_seconds", 0),
         ("train.stage1.lr", 1),
         ("train.stage1.lr_end", None),
@@ -237,6 +243,10 @@ def test_values_at_the_edge_are_allowed(write, key, value):
             "data.folder = None: data.source = folder needs the path of a folder of photographs",
         ),
         ({"data": {"crop": [0.6, 0.3]}}, "data.crop = [0.6, 0.3]: the least share comes first"),
+        (
+            {"loss": dict.fromkeys(("valid", "hole", "perceptual", "style", "tv"), 0)},
+            "loss: all weights are 0; at least one has to be above",
+        ),
         (
             {"data": {"size": 31}, "model": {"depth": 6}},
             "data.size = 31 is too small for model.depth = 6: at least 32 px, or a smaller depth",
@@ -299,8 +309,9 @@ def test_outside_a_project(tmp_path, monkeypatch):
 def test_use_replaces_the_committed_file_and_another_set(tiny):
     (tiny / "params").mkdir()
     one, two = tiny / "params" / "one.yaml", tiny / "params" / "two.yaml"
-    one.write_text("seed: 1\n")
-    two.write_text("seed: 2  # a comment\n")
+    tiny.write("params/one.yaml", seed=1)
+    tiny.write("params/two.yaml", seed=2)
+    two.write_text("# a comment\n" + two.read_text())
     for path in (one, two, one):
         use(path, tiny / "params.yaml")
         assert (tiny / "params.yaml").read_bytes() == path.read_bytes()
@@ -308,7 +319,7 @@ def test_use_replaces_the_committed_file_and_another_set(tiny):
 
 def test_use_makes_the_file_where_there_is_none(tiny):
     (tiny / "params.yaml").unlink()
-    (tiny / "mine.yaml").write_text("seed: 1\n")
+    tiny.write("mine.yaml", seed=1)
     use(tiny / "mine.yaml", tiny / "params.yaml")
     assert load_params().seed == 1
 
@@ -316,7 +327,7 @@ def test_use_makes_the_file_where_there_is_none(tiny):
 @pytest.mark.parametrize("how", ["edited", "staged", "not in git", "no repository"])
 def test_use_refuses_to_lose_edits(tiny, how):
     (tiny / "params").mkdir()
-    (tiny / "params" / "one.yaml").write_text("seed: 1\n")
+    tiny.write("params/one.yaml", seed=1)
     target = tiny / "params.yaml"
     if how == "not in git":
         subprocess.run(["git", "rm", "-q", "--cached", "params.yaml"], check=True)
@@ -336,6 +347,15 @@ def test_use_checks_the_set_first(tiny):
     (tiny / "bad.yaml").write_text("seed: -1\n")
     with pytest.raises(ParamsError, match=r"bad\.yaml: seed = -1: "):
         use(tiny / "bad.yaml", tiny / "params.yaml")
+    assert (tiny / "params.yaml").read_bytes() == before
+
+
+def test_use_takes_only_a_set_that_names_every_key(tiny):
+    """What it does not name would be the paper's, which takes days."""
+    before = (tiny / "params.yaml").read_bytes()
+    (tiny / "part.yaml").write_text(before.decode().replace("  batch: 2\n", "").replace("seed: 0\n", ""))
+    with pytest.raises(ParamsError, match=r"part\.yaml: no seed, train\.batch; a parameter set names every key"):
+        use(tiny / "part.yaml", tiny / "params.yaml")
     assert (tiny / "params.yaml").read_bytes() == before
 
 

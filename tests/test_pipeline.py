@@ -17,7 +17,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
-from pconv.params import Params, load_params
+from pconv.params import Params, flat, load_params
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -150,15 +150,7 @@ def test_a_run_killed_in_training_ends_with_the_same_weights(smoke, tmp_path):
 # What depends on what
 
 
-def leaves(values, path=()):
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from leaves(value, (*path, key))
-        else:
-            yield ".".join((*path, key)), value
-
-
-SMOKE = dict(leaves(load_params(ROOT / "params" / "smoke.yaml").model_dump()))
+SMOKE = flat(load_params(ROOT / "params" / "smoke.yaml").model_dump())
 
 
 def other(key, value):
@@ -167,7 +159,9 @@ def other(key, value):
         return ["telea"]
     if key == "data.crop":
         return [0.4, 0.5]
-    if isinstance(value, bool | str):
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
         return {"packaged": "folder" if key == "data.source" else "random", "auto": "float32"}[value]
     return "photographs" if value is None else value * 2 if value else 1
 
@@ -184,7 +178,10 @@ USERS = {  # the stages that a change of the key makes out of date, directly
     "model": {"unet"} | TRAIN,
     "loss": {"unet"} | TRAIN,
     "train.batch": TRAIN,
+    "train.recolour": TRAIN,
     "train.precision": TRAIN,
+    "train.processes": TRAIN,
+    "train.sync_norm": TRAIN,
     "train.validation": TRAIN,
     "train.stage1": {"train-stage1"},
     "train.stage2": {"train-stage2"},

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors import safe_open
@@ -24,6 +25,7 @@ from safetensors.torch import load_file
 from pconv import train as training
 from pconv.checkpoint import list_checkpoints, load_newest, locked
 from pconv.crops import TrainingCrops, ValidationCrops
+from pconv.images import ImageError, read_image
 from pconv.losses import TERMS, InpaintingLoss, compose
 from pconv.metrics import l1_percent, psnr
 from pconv.params import load_params
@@ -134,8 +136,9 @@ def test_metrics_and_timings(trained, stage):
         },
     }
     assert json.loads(json.dumps(result.metrics)) == result.metrics
-    assert result.timings["images_per_second"] > 0
-    assert {"data", "step", "validation"} <= set(result.timings)
+    assert all(seconds > 0 for seconds in result.timings.values())
+    activities = {"data", "forward", "loss", "backward", "optimiser", "validation", "checkpoints"}
+    assert set(result.timings) == {"images_per_second", *activities}
 
 
 def test_history_has_a_row_for_each_tenth_of_an_epoch_and_each_validation(trained, tiny):
@@ -429,13 +432,35 @@ def test_checkpoints_lie_checkpoint_seconds_apart(tiny, monkeypatch):
     assert saved[0] in (3, 4) and len(saved) in (3, 4) and saved[-1] == 10
 
 
-def background_main(folder, output):
-    """`python -m pconv.train --stage 1` in a process of its own, which writes what it says to a file."""
+DOING = ("loading", "a step", "validation", "a checkpoint")
+
+
+def background_main(folder, output, doing):
+    """`python -m pconv.train --stage 1` in a process of its own, which writes what it says to a file.
+
+    `doing` shows what it is doing, also after it was killed: a number of DOING.
+    """
     descriptor = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1), os.dup2(descriptor, 2)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     os.setsid()
     multiprocessing.set_start_method(None, force=True)  # loader processes are started as they would be without tests
+
+    def shown(owner, name):
+        method = getattr(owner, name[0])
+
+        def call(*arguments, **options):
+            before, doing.value = doing.value, DOING.index(name[1])
+            try:
+                return method(*arguments, **options)
+            finally:
+                doing.value = before
+
+        setattr(owner, name[0], call)
+
+    shown(Trainer, ("_train_step", "a step"))
+    shown(Trainer, ("_validate", "validation"))
+    shown(training.checkpoint, ("save", "a checkpoint"))
     os.chdir(folder)
     sys.argv = ["train", "--stage", "1"]
     main()
@@ -447,8 +472,10 @@ def start_training(background, tiny):
     processes = []
 
     def start():
-        process = background.Process(target=background_main, args=(tiny.folder, tiny / "output.txt"))
+        doing = background.RawValue("i", 0)  # a lock could die with the process
+        process = background.Process(target=background_main, args=(tiny.folder, tiny / "output.txt", doing))
         process.start()
+        process.doing = doing
         processes.append(process)
         return process
 
@@ -465,31 +492,46 @@ def wait_for(condition, process):
         time.sleep(0.002)
 
 
+def halt_in(process, wanted, moments):
+    """Stop a process at a random moment of DOING[wanted]: a busy machine makes it try again, not miss."""
+    of_system = psutil.Process(process.pid)
+    while True:
+        wait_for(lambda: process.doing.value == wanted, process)
+        time.sleep(moments.uniform(0, 0.005))
+        of_system.suspend()
+        wait_for(lambda: of_system.status() == psutil.STATUS_STOPPED, process)
+        if process.doing.value == wanted:
+            return
+        of_system.resume()
+
+
 def newest(project):
     """Step of the newest checkpoint, 0 if there is none."""
     return max((int(path.name[5:]) for path in list_checkpoints(project / "models/state/stage1")), default=0)
 
 
 def test_a_run_killed_with_sigkill_ends_as_one_never_killed(tiny, start_training):
-    """At random moments, in a step or in the writing of a checkpoint; the last run is the command itself."""
-    tiny.set(train__checkpoint_seconds=0, train__stage1__steps=30)
+    """At 20 random moments, in steps, validations and checkpoints; the last run is the command itself."""
+    tiny.set(train__checkpoint_seconds=0, train__stage1__epochs=40, train__stage1__steps=3)
     whole, expected = train(load_params(), 1), results(tiny)
     for folder in ("models", "reports"):
         shutil.rmtree(tiny / folder)
-    moments = random.Random(0)
-    for _ in range(4):
-        process, least = start_training(), newest(tiny) + 1 + moments.randrange(10)
+    moments, killed_in = random.Random(0), []
+    for number in range(20):
+        process, least = start_training(), newest(tiny) + 1 + moments.randrange(3)
         wait_for(lambda least=least: newest(tiny) >= least, process)
-        time.sleep(moments.uniform(0, 0.03))
+        halt_in(process, 1 + number % 3, moments)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
+        killed_in.append(DOING[process.doing.value])
         shutil.rmtree(tiny / "reports")
+    assert [killed_in.count(what) for what in DOING] == [0, 7, 7, 6]
     reached = newest(tiny)
-    assert 4 <= reached < 60
+    assert 20 <= reached < 120
     done = command(tiny.folder, "--stage", "1")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"stage 1: going on from step \d+ of 60", done.stderr)
+    assert re.search(r"stage 1: going on from step \d+ of 120", done.stderr)
     assert results(tiny) == expected
     printed = json.loads(done.stdout)
     assert printed.pop("timings")["images_per_second"] > 0
@@ -550,6 +592,37 @@ def test_a_signal_to_loader_processes_too_saves(tiny, start_training, number):
     said = (tiny / "output.txt").read_text()
     assert process.exitcode == 130, said
     assert f"stopped at step {newest(tiny)}; run again to go on from there" in said and "Traceback" not in said
+
+
+def test_a_loader_process_that_dies_ends_training_with_what_to_do(tiny, start_training):
+    tiny.set(train__workers=2, train__checkpoint_seconds=0, train__stage1__epochs=10_000)
+    process = start_training()
+    wait_for(lambda: newest(tiny) >= 2, process)
+    psutil.Process(process.pid).children()[-1].kill()
+    process.join(60)
+    said = (tiny / "output.txt").read_text()
+    assert process.exitcode == 1 and "Traceback" not in said, said
+    assert re.search(r"TrainingError: stage 1, step \d+: a loader process died \(DataLoader worker .*killed", said), (
+        said
+    )
+    assert "lower train.workers or train.batch" in said and newest(tiny) >= 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photograph_that_disappears_is_named(tiny, killed_at, workers):
+    params = tiny.set(train__checkpoint_seconds=0, train__workers=workers)
+    killed_at(3)
+    with pytest.raises(Killed):
+        train(params, 1)
+    gone = tiny / "photographs/train/1.png"
+    gone.unlink()
+    read_image.cache_clear()
+    with pytest.raises(
+        ImageError, match=rf"^{gone}: No such file or directory; run `dvc repro --force images`"
+    ) as error:
+        train(params, 1)
+    assert "\n" not in str(error.value)
+    assert newest(tiny) >= 3
 
 
 def test_a_run_killed_with_loader_processes_can_go_on_at_once(tiny, start_training):
@@ -783,7 +856,7 @@ def poisoned(value, step):
 @pytest.mark.parametrize(
     "value, step, said",
     [
-        (torch.nan, 2, "stage 1, step 3: the loss is nan (valid nan, hole nan, tv nan, perceptual nan, style nan)"),
+        (torch.nan, 2, "stage 1, step 3: the loss is nan (valid nan, hole nan, perceptual nan, style nan, tv nan)"),
         (torch.inf, 2, "stage 1, step 3: the loss is "),
         (-torch.inf, 0, "stage 1, step 1: the loss is "),
         (torch.nan, 4, "stage 1, validation after step 5: the loss is nan (valid nan, "),
@@ -809,7 +882,7 @@ def test_the_terms_that_are_finite_are_shown_too(tiny, monkeypatch):
         return total * torch.inf, terms | {"style": torch.tensor(torch.inf)}
 
     monkeypatch.setattr(InpaintingLoss, "forward", without_style)
-    with pytest.raises(TrainingError, match=r"the loss is inf \(valid 0\.\d+, hole 0\.\d+, .*style inf\)"):
+    with pytest.raises(TrainingError, match=r"the loss is inf \(valid 0\.\d+, hole 0\.\d+, .*style inf, tv 0\.\d+\)"):
         train(tiny.set(), 1)
 
 
@@ -852,7 +925,7 @@ def test_weights_that_cannot_be_written_are_named(tiny, monkeypatch, capfd):
 @pytest.mark.parametrize(
     "missing, said",
     [
-        ("data/masks", "data/masks/val/index.csv: no such file; `dvc repro masks` draws the masks"),
+        ("data/masks", "data/masks/train/index.csv: no such file; `dvc repro masks` draws the masks"),
         ("data/images", "data/images/manifest.csv: no such file; `dvc repro images` writes it"),
         ("photographs", "photographs/val/0.png: No such file or directory"),
     ],

@@ -33,8 +33,8 @@ def layer_table(model: PConvUNet, size: int) -> pd.DataFrame:
 
     def record(block, inputs, output):
         name = f"PConv{len(rows) + 1}"
-        origin[output[0].data_ptr()] = name
-        rows[name] = _describe(block, inputs, output[0], origin)
+        origin[output.data_ptr()] = name
+        rows[name] = _describe(block, inputs, output, origin)
 
     model = deepcopy(model).cpu().eval()
     for block in (*model.encoder, *model.decoder):
@@ -44,7 +44,7 @@ def layer_table(model: PConvUNet, size: int) -> pd.DataFrame:
 
 
 def _describe(block, inputs, out: Tensor, origin: dict[int, str]) -> dict:
-    down, maps = isinstance(block, Down), inputs[::2]  # inputs alternate: map, mask
+    down, maps = isinstance(block, Down), inputs[:-1]  # then the window
     before, after = maps[0].shape[-1], out.shape[-1]
     return {
         "filter": " x ".join(map(str, block.conv.kernel_size)),
@@ -84,7 +84,7 @@ def mask_levels(model: PConvUNet, mask: Tensor) -> list[Tensor]:
     """The mask (N, 1, H, W) on its way through the encoder: as given, then after each layer, of half the size."""
     masks = [mask]
     for block in model.encoder:
-        masks.append(block.conv.ratio(masks[-1])[1])
+        masks.append(block.conv.window(masks[-1]).mask)
     return masks
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pconv.evaluate import EvaluationError
+from pconv.params import flat
 
 METRICS = "reports/metrics/evaluate.json"
 ROW = "reports/figures/05-row.png"
@@ -53,14 +54,6 @@ def read_experiments(rev: str = "HEAD") -> list[Experiment]:
             f"{rev}: only {len(found)} run to compare; run an experiment first, for example "
             "`dvc exp run -S loss.style=120`, or name the commit that yours started from: make compare REV=..."
         )
-    return found
-
-
-def flat(values: dict, prefix: str = "") -> dict:
-    """{"loss": {"style": 1}} as {"loss.style": 1}."""
-    found = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found
 
 

@@ -16,19 +16,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pconv.images import crop, read_image, read_manifest
-from pconv.masks import hole_to_mask, mask_folder, read_hole, read_index
+from pconv.images import crop, read_image, read_manifest, recolour
+from pconv.masks import MaskError, hole_to_mask, mask_folder, read_hole, read_index
 from pconv.params import Params
 
 
 class TrainingCrops(Dataset):
     """Sample n: a random crop of a photograph, flipped or not, with a random mask, turned and flipped or not.
 
-    All photographs come once, in random order, before one comes again.
+    With train.recolour its colours are changed, too. All photographs come once, in random order, before any comes
+    again.
     """
 
     def __init__(self, params: Params, stage: int, count: int):
         self.data, self.key, self.count = params.data, (params.seed, stage), count
+        self.recolour = params.train.recolour
         self.photographs = read_manifest(params.data, "train")
         self.holes = _mask_paths("train")
 
@@ -43,6 +45,8 @@ class TrainingCrops(Dataset):
         hole = read_hole(self.holes[rng.integers(len(self.holes))])
         hole = np.rot90(hole, rng.integers(4))
         flip_image, flip_hole = rng.random(2) < 0.5
+        if self.recolour:
+            image = recolour(image, rng)
         return _sample(image[:, ::-1] if flip_image else image, hole[:, ::-1] if flip_hole else hole)
 
 
@@ -76,7 +80,7 @@ def _mask_paths(split: str) -> list[Path]:
 
 def _sample(image: np.ndarray, hole: np.ndarray) -> tuple[Tensor, Tensor]:
     if image.shape[:2] != hole.shape:
-        raise ValueError(f"masks are {hole.shape[0]} px, crops {image.shape[0]} px: run `dvc repro masks` first")
+        raise MaskError(f"masks are {hole.shape[0]} px, crops {image.shape[0]} px: run `dvc repro masks` first")
     image = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
     return image, hole_to_mask(np.ascontiguousarray(hole)).byte()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ from pconv.notebook import clean
 # Raised for the reader of the message, who has no use for a traceback; the executed notebook keeps it.
 EXPLAINED = (
     "CheckpointError",
+    "DistributedError",
     "EvaluationError",
     "ImageError",
     "MaskError",
@@ -46,6 +48,7 @@ class ReproducibleEngine(NBClientEngine):
 
         if output_path:
             Path(output_path).parent.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
         try:
             nb = super().execute_notebook(nb, kernel_name, output_path=output_path, **kwargs)
             raise_for_execution_errors(nb, output_path)
@@ -53,6 +56,7 @@ class ReproducibleEngine(NBClientEngine):
             raise NotebookError(f"{_where(nb, output_path, **kwargs)}\n{_kernel_died()}") from error
         except PapermillExecutionError as error:
             raise NotebookError(f"{_where(nb, output_path, **kwargs)}\n{_cell_failed(error)}") from error
+        click.echo(f"{kwargs.get('input_path') or 'the notebook'} ran in {time.monotonic() - began:.0f} s", err=True)
         return clean(nb, Path.cwd())
 
     @classmethod

@@ -96,6 +96,18 @@ def crop(image: np.ndarray, size: int, share: list[float], rng: np.random.Genera
     return cv2.resize(square, (size, size), interpolation=method)
 
 
+def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An image (H, W, 3) uint8 in colours that no photograph had.
+
+    Its channels come in another order, to a power between 1/2 and 2 (gamma), and from darkest to brightest over a part
+    of the range that keeps at least a fifth of it: contrast and brightness.
+    """
+    curve = np.linspace(0, 1, 256) ** 2 ** rng.uniform(-1, 1)
+    darkest, brightest = rng.uniform(0, 0.4), rng.uniform(0.6, 1)
+    table = np.rint(255 * (darkest + (brightest - darkest) * curve)).astype(np.uint8)
+    return table[image[..., rng.permutation(3)]]
+
+
 def find_photographs(folder: Path) -> dict[str, list[Path]]:
     """Photographs in and below a folder, by split.
 

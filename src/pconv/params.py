@@ -70,6 +70,12 @@ class Loss(Section):
     style: Weight = 120.0
     tv: Weight = 0.1
 
+    @model_validator(mode="after")
+    def _some(self):
+        if not any((self.valid, self.hole, self.perceptual, self.style, self.tv)):
+            raise ValueError("loss: all weights are 0; at least one has to be above")
+        return self
+
 
 class Stage(Section):
     lr: Rate = Field(description="Adam's learning rate in the first step")
@@ -80,7 +86,10 @@ class Stage(Section):
 
 class Train(Section):
     batch: Count = 6
+    recolour: bool = Field(False, description="training crops in other colours too: for few photographs")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    processes: Annotated[int, Field(ge=0)] = Field(0, description="that share a batch; 0: one per GPU")
+    sync_norm: bool = Field(False, description="batch norm over the batches of all GPUs together")
     validation: Count = Field(1000, description="validation crops")
     workers: Annotated[int, Field(ge=0)] = Field(8, description="loader processes; changes no result")
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(300, description="between checkpoints; changes no result")
@@ -153,6 +162,14 @@ def load_params(path: str | Path | None = None) -> Params:
         raise ParamsError("\n".join(f"{path}: {_describe(e)}" for e in error.errors())) from None
 
 
+def flat(values: dict, prefix: str = "") -> dict:
+    """{"loss": {"style": 1}} as {"loss.style": 1}."""
+    found = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
 def _first_problem(error: YAMLError) -> str:
     """One line of what ruamel.yaml says in several."""
     mark = getattr(error, "problem_mark", None)
@@ -185,9 +202,17 @@ def _fields(loc) -> list[str]:
     return list(section.model_fields)
 
 
+def _check_complete(source: Path) -> None:
+    """Raise ParamsError unless the file gives every parameter: another's default would be a surprise."""
+    expected = flat(load_params(source).model_dump())
+    missing = sorted(expected.keys() - flat(YAML(typ="safe").load(source.read_bytes())).keys())
+    if missing:
+        raise ParamsError(f"{source}: no {', '.join(missing)}; a parameter set names every key")
+
+
 def use(source: Path, target: Path) -> None:
     """Validate a complete parameter set and copy it over params.yaml, unless edits there would be lost."""
-    load_params(source)
+    _check_complete(source)
     kept = [p.read_bytes() for p in (source, *sorted((target.parent / "params").glob("*.yaml")))]
     command = ["git", "show", f"HEAD:./{target.name}"]
     committed = subprocess.run(command, cwd=target.parent, capture_output=True).stdout

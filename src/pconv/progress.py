@@ -14,6 +14,8 @@ class Progress(tqdm):
     A notebook's kernel has no terminal of its own: the papermill engine sets PCONV_TTY=1 if there is one behind it.
     """
 
+    shown = None  # how far it was when a line was last printed
+
     def __init__(self, iterable=None, **options):
         self.live = os.environ.get("PCONV_TTY") == "1" or sys.stderr.isatty()
         layout = "{desc} {n_fmt}/{total_fmt}, {elapsed} so far, {remaining} left{postfix}"
@@ -24,4 +26,10 @@ class Progress(tqdm):
         if self.live:
             return super().display(msg, pos)
         if msg is None:
+            self.shown = self.n
             print(self, file=sys.stderr, flush=True)
+
+    def close(self):
+        if not self.live and not self.disable and self.shown != self.n:
+            self.display()  # where it ended, however short it was
+        super().close()

@@ -1,41 +1,48 @@
 """Two-stage training (Liu et al. 2018, section 4.1): batch norm everywhere, then with the encoder's frozen.
 
-Called by notebooks/04-train.ipynb, or without a notebook: python -m pconv.train --stage 1
+Called by notebooks/04-train.ipynb, or without a notebook:
+
+    python -m pconv.train --stage 1
+    torchrun --nproc-per-node=gpu -m pconv.train --stage 1      # on several GPUs or machines: docs/scaling.md
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import signal
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from dvclive import Live
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pconv import checkpoint
+from pconv.account import Account
 from pconv.crops import TrainingCrops, ValidationCrops, start_worker
-from pconv.hardware import Hardware
-from pconv.images import manifest_path
+from pconv.curves import curves
+from pconv.distributed import ALONE, DistributedError, Group, join, launch
+from pconv.hardware import Hardware, keep_memory
+from pconv.images import ImageError, manifest_path
 from pconv.losses import TERMS, InpaintingLoss, compose
-from pconv.masks import mask_folder
+from pconv.masks import MaskError, mask_folder
 from pconv.metrics import l1_percent, psnr
-from pconv.params import Params, load_params, project_root
+from pconv.params import Params, flat, load_params, project_root
 from pconv.progress import Progress
+from pconv.state import State
+from pconv.step import TrainingStep, adam, as_row
 from pconv.unet import PConvUNet, he_init, load_model, save_model
 
 MOMENTS = (0, 0.03, 0.1, 0.3, 1)  # shares of a stage after which the samples are predicted
 SAMPLES = 4  # validation crops shown at these moments
+MEASURES = ("loss", *TERMS, "l1", "psnr")  # of a validation
 
 
 class TrainingError(RuntimeError):
@@ -53,80 +60,44 @@ class Result:
     timings: dict
 
 
-@dataclass
-class State:
-    """All that changes while a stage trains; what a checkpoint holds."""
-
-    model: PConvUNet
-    optimiser: torch.optim.Optimizer
-    window: Tensor  # sums of total and terms since the last logged row
-    step: int = 0
-    window_steps: int = 0
-    history: list[dict] = field(default_factory=list)
-    samples: dict[int, Tensor] = field(default_factory=dict)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    best_row: dict = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    def tensors(self) -> dict[str, Tensor]:
-        found = {f"model.{name}": t for name, t in self.model.state_dict().items()}
-        for i, slots in self.optimiser.state_dict()["state"].items():
-            found |= {f"optimiser.{i}.{name}": t for name, t in slots.items()}
-        found |= {f"best.{name}": t for name, t in self.best.items()}
-        found |= {f"samples.{step}": t for step, t in self.samples.items()}
-        return found | {"window": self.window}
-
-    def numbers(self) -> dict:
-        kept = ("window_steps", "history", "best_row", "seconds")
-        return {name: getattr(self, name) for name in kept}
-
-    def restore(self, tensors: dict[str, Tensor], numbers: dict) -> None:
-        groups = defaultdict(dict)
-        for name, tensor in tensors.items():
-            group, _, rest = name.partition(".")
-            groups[group][rest] = tensor
-        self.model.load_state_dict(groups["model"])
-        slots = defaultdict(dict)
-        for name, tensor in groups["optimiser"].items():
-            i, slot = name.split(".")  # laid out as its weight: the fused Adam pairs them by their place in memory
-            slots[int(i)][slot] = tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
-        param_groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": dict(slots), "param_groups": param_groups})
-        self.best = groups["best"]
-        self.samples = {step: groups["samples"][str(step)] for step in sorted(map(int, groups["samples"]))}
-        self.window.copy_(tensors["window"])
-        self.step, self.window_steps = numbers["step"], numbers["window_steps"]
-        self.history, self.best_row = numbers["history"], numbers["best_row"]
-        self.seconds.update(numbers["seconds"])
-
-
 class Trainer:
-    """One stage of training, from its parameters to its weights."""
+    """One stage of training, from its parameters to its weights, in one process of a group."""
 
-    def __init__(self, params: Params, stage: int):
+    def __init__(self, params: Params, stage: int, group: Group = ALONE):
         if stage not in (1, 2):
             raise ValueError(f"stage = {stage}: 1 or 2")
-        self.params, self.stage = params, stage
+        if params.train.batch % group.size:
+            raise TrainingError(f"train.batch = {params.train.batch}: {group.size} processes cannot share it equally")
+        self.params, self.stage, self.group = params, stage, group
         self.schedule = params.train.stage1 if stage == 1 else params.train.stage2
         self.total = self.schedule.epochs * self.schedule.steps
         self.hardware = Hardware.choose(params.train.precision)
+        if params.train.sync_norm and self.hardware.device.type == "cpu":
+            raise TrainingError("train.sync_norm = true: there is no GPU here, and PyTorch has it for GPUs only")
         root = project_root()
         self.out = root / "models" / f"stage{stage}"
         self.state_folder = root / "models" / "state" / f"stage{stage}"
         self.start = root / "models" / "stage1" / "best.safetensors" if stage == 2 else None
         self.loss = InpaintingLoss(params.loss).to(self.hardware.device, memory_format=torch.channels_last)
+        self.training = TrainingCrops(params, stage, self.total * params.train.batch)
         self.validation = ValidationCrops(params)
         self.state = self._initial_state()
+        self.network = group.parallel(self.state.model)
+        self.fingerprint = self._fingerprint()
+        self.account = Account(self.hardware.device)
+        self.step = TrainingStep(self.network, self.state.optimiser, self.loss, self.hardware, self.account)
+        self.unread: list[Tensor] = []  # losses that are still on the device: reading them makes a GPU wait
+        self.read_every = 1 if group.size == 1 and self.hardware.device.type == "cpu" else 10
 
     def _initial_state(self) -> State:
         if self.stage == 1:
             model = he_init(PConvUNet(self.params.model.width, self.params.model.depth), self.params.seed)
         else:
             model = self._stage1_model().freeze_encoder_norm()
+        if self.params.train.sync_norm:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = model.to(self.hardware.device, memory_format=torch.channels_last)
-        trained = [p for p in model.parameters() if p.requires_grad]
-        optimiser = torch.optim.Adam(trained, lr=self.schedule.lr, fused=True)
-        return State(model, optimiser, torch.zeros(1 + len(TERMS), device=self.hardware.device))
+        return State(model, adam(model, self.schedule.lr))
 
     def _stage1_model(self) -> PConvUNet:
         model, asked = load_model(self.start), self.params.model
@@ -139,66 +110,93 @@ class Trainer:
 
     # The loop
 
-    def run(self) -> Result:
-        """Train to the end, from the newest checkpoint if there is one, and write best and last weights."""
+    def run(self) -> Result | None:
+        """Train to the end, from the newest checkpoint if there is one, and write best and last weights.
+
+        Only the group's first process writes, and returns a result.
+        """
+        keep_memory()
+        if not self.group.first:
+            with _stop_signals() as stop:
+                self._resume()
+                self._loop(stop)
+            return None
         with checkpoint.locked(self.state_folder), _stop_signals() as stop:
             self._resume()
-            with self._live() as live, closing(self._batches()) as batches:
-                self._loop(live, batches, stop)
+            with curves(self.stage, self.state.history) as self.write_row:
+                self._loop(stop)
             self._save_checkpoint()
             self._write_weights()
+        say(f"stage {self.stage}: {self.account}")
         return self._result()
 
-    def _loop(self, live: Live, batches: Iterator, stop: list) -> None:
+    def _loop(self, stop: list) -> None:
         state, saved = self.state, time.monotonic()
         if state.step == 0:
             self._take_samples()
-        progress = Progress(desc=f"stage {self.stage}, step", total=self.total, initial=state.step)
-        while state.step < self.total:
-            with self._timed("data"):
-                batch = next(batches)
-            with self._timed("step"):
+        with self._dead_loaders_named(), self._progress() as progress, closing(self._batches()) as batches:
+            while state.step < self.total:
+                with self.account.spent_on("data"):
+                    batch = next(batches)
                 self._train_step(*batch)
-            state.step += 1
-            if state.step % max(1, self.schedule.steps // 10) == 0 or state.step % self.schedule.steps == 0:
-                self._log(live, self._window_row())
-            if state.step % self.schedule.steps == 0:
-                with self._timed("validation"):
-                    self._validate(live)
-            if state.step in self._moments():
-                self._take_samples()
-            progress.set_postfix_str(self._status(progress), refresh=False)
-            progress.update()
-            if stop or time.monotonic() - saved >= self.params.train.checkpoint_seconds:
-                with self._timed("checkpoint"):
+                state.step += 1
+                if not (self._is_time_to_read() or (stop and self.group.size == 1)):
+                    progress.update()
+                    continue
+                stopping = self._read_losses(stop)
+                if self._is_time_to_log():
+                    self._log(self._training_row())
+                if state.step % self.schedule.steps == 0:
+                    with self.account.spent_on("validation"):
+                        self._validate()
+                if state.step in self._moments():
+                    self._take_samples()
+                progress.set_postfix_str(self._status(progress), refresh=False)
+                progress.update()
+                if stopping or time.monotonic() - saved >= self.params.train.checkpoint_seconds:
                     self._save_checkpoint()
-                saved = time.monotonic()
-            if stop:
-                raise KeyboardInterrupt(f"stopped at step {state.step}; run again to go on from there")
-        progress.close()
+                    saved = time.monotonic()
+                if stopping:
+                    raise KeyboardInterrupt(f"stopped at step {state.step}; run again to go on from there")
+
+    def _is_time_to_read(self) -> bool:
+        """Whether the losses of the last steps are looked at now; all else happens only then."""
+        return self.state.step % self.read_every == 0 or self._is_time_to_log() or self.state.step in self._moments()
+
+    def _is_time_to_log(self) -> bool:
+        step, epoch = self.state.step, self.schedule.steps
+        return step % max(1, epoch // 10) == 0 or step % epoch == 0
+
+    def _moments(self) -> set[int]:
+        return {round(share * self.total) for share in MOMENTS}
 
     def _train_step(self, gt: Tensor, mask: Tensor) -> None:
-        """One step of Adam. The network is given the whole image: what is in the hole cannot reach it."""
-        state = self.state
-        state.model.train()
-        for group in state.optimiser.param_groups:
-            group["lr"] = learning_rate(self.schedule, state.step)
-        with self.hardware.autocast():
-            out = state.model(gt, mask)
-            total, terms = self.loss(out.float(), gt, mask)
-        self._check_finite(f"step {state.step}", total, terms)
-        state.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        state.optimiser.step()
-        state.window += _as_row(total.detach(), terms)
-        state.window_steps += 1
+        self.network.train()
+        self.unread.append(self.step(gt, mask, learning_rate(self.schedule, self.state.step)))
 
-    def _check_finite(self, when: str, total: Tensor, terms: dict[str, Tensor]) -> None:
-        if torch.isfinite(total):
+    def _read_losses(self, stop: list) -> bool:
+        """Fetch the losses of the last steps, as means over the group, and check them.
+
+        Returns whether any process of the group was asked to stop.
+        """
+        rows = torch.stack(self.unread)
+        asked = torch.full_like(rows[:1], len(stop))
+        *rows, asked = (self.group.sum(torch.cat([rows, asked])) / self.group.size).tolist()
+        first = self.state.step - len(self.unread)
+        self.unread.clear()
+        self.account.settle()
+        for step, row in enumerate(rows, first):
+            self._check_finite(f"step {step}", row)
+        self.state.losses += rows
+        return asked[0] > 0
+
+    def _check_finite(self, when: str, row: list[float]) -> None:
+        total, *terms = row
+        if math.isfinite(total):
             return
-        values = ", ".join(f"{name} {value.item():g}" for name, value in terms.items())
+        values = ", ".join(f"{name} {value:g}" for name, value in zip(TERMS, terms, strict=True))
         raise TrainingError(
-            f"stage {self.stage}, {when}: the loss is {total.item():g} ({values}); lower "
+            f"stage {self.stage}, {when}: the loss is {total:g} ({values}); lower "
             f"train.stage{self.stage}.lr, or set train.precision: float32"
         )
 
@@ -206,52 +204,72 @@ class Trainer:
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches from the current step on; closing it ends the loader processes, even where an error is kept."""
-        for batch in self._loader():
-            yield self.hardware.load(batch)
+        batch, steps = self.params.train.batch, range(self.state.step, self.total)
+        shares = (self.group.share(range(step * batch, (step + 1) * batch)) for step in steps)
+        yield from self._load(self.training, shares)
 
-    def _loader(self) -> DataLoader:
-        batch = self.params.train.batch
-        return DataLoader(
-            TrainingCrops(self.params, self.stage, self.total * batch),
-            batch_size=batch,
-            sampler=range(self.state.step * batch, self.total * batch),
+    def _load(self, crops, batches) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of a data set, given as sample numbers, on the device."""
+        loader = DataLoader(
+            crops,
+            batch_sampler=batches,
             num_workers=self.params.train.workers,
             worker_init_fn=start_worker,
             generator=torch.Generator(),  # its own, or making an iterator would draw from the global one
             pin_memory=self.hardware.device.type == "cuda",
         )
+        iterator = iter(loader)
+        try:
+            for batch in iterator:
+                yield self.hardware.load(batch)
+        except (ImageError, MaskError) as error:  # the message of a loader process is its whole traceback
+            raise type(error)(str(error).strip().rpartition(f"{type(error).__name__}: ")[2]) from None
+        finally:
+            if self.params.train.workers:  # now, and not when the last traceback lets go of them
+                iterator._shutdown_workers()
+
+    @contextmanager
+    def _dead_loaders_named(self):
+        try:
+            yield
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainingError(
+                f"stage {self.stage}, step {self.state.step}: a loader process died ({str(error).strip()}); most often "
+                "the memory ran out: lower train.workers or train.batch; run again to go on from the last checkpoint"
+            ) from error
 
     # Seeing it
 
-    def _window_row(self) -> dict:
+    def _training_row(self) -> dict:
         """Means of the loss and its terms over the steps since the last row."""
-        state = self.state
-        means = (state.window / state.window_steps).tolist()
-        state.window.zero_()
-        state.window_steps = 0
+        losses = self.state.losses
+        means = [sum(values) / len(losses) for values in zip(*losses, strict=True)]
+        losses.clear()
         row = {f"train/{name}": value for name, value in zip(("loss", *TERMS), means, strict=True)}
-        return {"step": state.step, "lr": learning_rate(self.schedule, state.step - 1), **row}
+        return {"step": self.state.step, "lr": learning_rate(self.schedule, self.state.step - 1), **row}
 
     @torch.inference_mode()
-    def _validate(self, live: Live) -> None:
+    def _validate(self) -> None:
         """Loss, its terms, L1 and PSNR of the composite over the validation crops; keeps the best weights so far."""
-        state, sums, measured = self.state, torch.zeros_like(self.state.window), defaultdict(list)
+        state, count = self.state, len(self.validation)
+        self.group.copy_buffers(state.model)
         state.model.eval()
-        for batch in DataLoader(self.validation, self.params.train.batch, generator=torch.Generator()):
-            gt, mask = self.hardware.load(batch)
+        sums = torch.zeros(len(MEASURES), dtype=torch.float64, device=self.hardware.device)
+        ours = range(self.group.rank, count, self.group.size)
+        size = self.params.train.batch // self.group.size
+        for gt, mask in self._load(self.validation, (ours[i : i + size] for i in range(0, len(ours), size))):
             with self.hardware.autocast():
                 out = state.model(gt, mask).float()
                 total, terms = self.loss(out, gt, mask)
-            self._check_finite(f"validation after step {state.step}", total, terms)
-            sums += _as_row(total, terms) * len(gt)
             comp = compose(gt, out, mask).clamp(0, 1)
-            measured["l1"] += l1_percent(comp, gt).tolist()
-            measured["psnr"] += psnr(comp, gt).tolist()
-        means = (sums / len(self.validation)).tolist()
-        row = {f"val/{name}": value for name, value in zip(("loss", *TERMS), means, strict=True)}
-        row |= {f"val/{name}": float(np.mean(values)) for name, values in measured.items()}
-        row = {"step": state.step, **row}
-        self._log(live, row)
+            losses = as_row(total, terms).double() * len(gt)
+            sums += torch.cat([losses, l1_percent(comp, gt).sum()[None], psnr(comp, gt).sum()[None]])
+        means = (self.group.sum(sums) / count).tolist()
+        self._check_finite(f"validation after step {state.step}", means[: 1 + len(TERMS)])
+        row = {"step": state.step} | {f"val/{name}": value for name, value in zip(MEASURES, means, strict=True)}
+        self._log(row)
         if not state.best_row or row["val/loss"] < state.best_row["val/loss"]:
             state.best_row = row
             state.best = {name: tensor.detach().clone() for name, tensor in state.model.state_dict().items()}
@@ -259,6 +277,8 @@ class Trainer:
     @torch.inference_mode()
     def _take_samples(self) -> None:
         """Fill the first validation crops with the weights as they are."""
+        if not self.group.first:
+            return
         self.state.model.eval()
         gt, mask = self.hardware.load(self._first_crops())
         with self.hardware.autocast():
@@ -270,48 +290,29 @@ class Trainer:
         crops = [self.validation[n] for n in range(min(SAMPLES, len(self.validation)))]
         return tuple(torch.stack(part) for part in zip(*crops, strict=True))
 
-    def _moments(self) -> set[int]:
-        return {round(share * self.total) for share in MOMENTS}
-
-    @contextmanager
-    def _live(self):
-        """DVCLive's curves, with the rows of before a restart written again: DVC has removed them."""
-        folder = project_root() / "reports" / "plots" / f"stage{self.stage}"
-        with Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
-            for row in self.state.history:
-                self._write_row(live, row)
-            yield live
-
-    def _log(self, live: Live, row: dict) -> None:
+    def _log(self, row: dict) -> None:
         self.state.history.append(row)
-        self._write_row(live, row)
+        if self.group.first:
+            self.write_row(row)
 
-    def _write_row(self, live: Live, row: dict) -> None:
-        live.step = row["step"]
-        for name, value in row.items():
-            if name != "step":
-                live.log_metric(name, value)
-        live.make_summary()
+    def _progress(self) -> Progress:
+        return Progress(
+            desc=f"stage {self.stage}, step", total=self.total, initial=self.state.step, disable=not self.group.first
+        )
 
     def _status(self, progress: Progress) -> str:
-        rows = [row for row in self.state.history if "train/loss" in row]
         rate = (progress.format_dict["rate"] or 0) * self.params.train.batch
-        terms = "".join(f" {name} {rows[-1][f'train/{name}']:.3g}" for name in ("loss", *TERMS)) if rows else ""
+        row = next((row for row in reversed(self.state.history) if "train/loss" in row), None)
+        terms = "".join(f" {name} {row[f'train/{name}']:.3g}" for name in ("loss", *TERMS)) if row else ""
         return f"{rate:.1f} images/s{terms}"
-
-    @contextmanager
-    def _timed(self, name: str):
-        start = time.perf_counter()
-        yield
-        self.state.seconds[name] += time.perf_counter() - start
 
     # Checkpoints
 
     def _fingerprint(self) -> dict:
         """Whatever a checkpoint must share with this run, to go on from it."""
         kept = {"seed": True, "data": True, "model": True, "loss": True}
-        kept["train"] = {"batch", "validation", f"stage{self.stage}"}
-        found = _leaves(self.params.model_dump(include=kept))
+        kept["train"] = {"batch", "recolour", "sync_norm", "validation", f"stage{self.stage}"}
+        found = flat(self.params.model_dump(include=kept))
         found |= {"precision": self.hardware.precision, "device": self.hardware.device.type}
         found |= {"photographs": checkpoint.sha256(manifest_path())}
         if Path(self.params.loss.vgg).is_file():
@@ -322,25 +323,42 @@ class Trainer:
             found["stage 1's weights"] = checkpoint.sha256(self.start)
         return found
 
+    def _bits(self) -> dict:
+        """What changes only the last bits of the weights."""
+        return {"threads": torch.get_num_threads(), "processes": self.group.size}
+
     def _save_checkpoint(self) -> None:
-        about = {"fingerprint": self._fingerprint(), "threads": torch.get_num_threads(), **self.state.numbers()}
-        checkpoint.save(self.state_folder, self.state.step, self.state.tensors(), about)
+        if not self.group.first:
+            return
+        with self.account.spent_on("checkpoints"):
+            self.account.settle()
+            self.state.seconds = dict(self.account.seconds)
+            about = {"fingerprint": self.fingerprint, **self._bits(), **self.state.numbers()}
+            checkpoint.save(self.state_folder, self.state.step, self.state.tensors(), about)
 
     def _resume(self) -> None:
+        """Go on from the newest checkpoint that is whole and was made with the same parameters and data."""
         found = checkpoint.load_newest(self.state_folder)
-        if found is None:
-            return
-        tensors, state = found
-        ours = self._fingerprint()
-        changed = [key for key in ours if ours[key] != state["fingerprint"].get(key)]
+        if found is not None and self._fits(found[1]):
+            self.state.restore(*found)
+            self.account.seconds.update(self.state.seconds)
+            self._say(f"going on from step {self.state.step} of {self.total}")
+        self.group.check_equal(self.state.step, self.hardware.device)
+
+    def _fits(self, about: dict) -> bool:
+        """Whether a checkpoint is one of this run; says why not, and what makes its last bits differ."""
+        changed = [key for key, value in self.fingerprint.items() if value != about["fingerprint"].get(key)]
         if changed:
-            say(f"stage {self.stage}: starting afresh, not from step {state['step']}: changed {', '.join(changed)}")
-            return
-        if state["threads"] != torch.get_num_threads():
-            before = state["threads"]
-            say(f"{torch.get_num_threads()} threads now, {before} before: the last bits of the weights will differ")
-        self.state.restore(tensors, state)
-        say(f"stage {self.stage}: going on from step {self.state.step} of {self.total}")
+            self._say(f"starting afresh, not from step {about['step']}: changed {', '.join(changed)}")
+            return False
+        for name, now in self._bits().items():
+            if now != about[name]:
+                self._say(f"{now} {name} now, {about[name]} before: the last bits of the weights will differ")
+        return True
+
+    def _say(self, message: str) -> None:
+        if self.group.first:
+            say(f"stage {self.stage}: {message}")
 
     # Results
 
@@ -366,27 +384,14 @@ class Trainer:
             "best": _nested(state.best_row, "val/"),
             "last": {"train": _nested(last, "train/"), "val": _nested(last, "val/")},
         }
-        spent = dict(state.seconds)
-        rate = self.total * self.params.train.batch / (spent["data"] + spent["step"])
+        spent = dict(self.account.seconds)
+        steps = sum(spent[name] for name in ("data", "forward", "loss", "backward", "optimiser"))
+        rate = self.total * self.params.train.batch / steps
         return Result(state.history, state.samples, self._first_crops(), metrics, {"images_per_second": rate, **spent})
-
-
-def _leaves(values: dict, prefix: str = "") -> dict:
-    """{"train": {"batch": 8}} -> {"train.batch": 8}."""
-    found = {}
-    for key, value in values.items():
-        found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def _nested(row: dict, prefix: str) -> dict:
     return {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
-
-
-def _as_row(total: Tensor, terms: dict[str, Tensor]) -> Tensor:
-    """The loss and its terms in order, 0 for those not computed: (1 + len(TERMS),) float32."""
-    zero = torch.zeros_like(total)
-    return torch.stack([total, *(terms.get(name, zero) for name in TERMS)]).detach().float()
 
 
 def learning_rate(schedule, step: int) -> float:
@@ -423,8 +428,12 @@ def say(message: str) -> None:
 def train(params: Params, stage: int) -> Result:
     """Train one stage to the end and write models/stage{stage}/{best,last}.safetensors.
 
-    A run that was stopped or killed goes on from its newest checkpoint; call finish(stage) when all is done with it.
+    In as many processes of this machine as params.train.processes says, by default one per GPU. A run that was stopped
+    or killed goes on from its newest checkpoint; call finish(stage) when all is done with it.
     """
+    processes = params.train.processes or torch.cuda.device_count()
+    if processes > 1:  # they leave their last checkpoint, from which the trainer here takes the result
+        launch("pconv.train", "--stage", str(stage), "--keep-checkpoint", processes=processes)
     return Trainer(params, stage).run()
 
 
@@ -436,16 +445,22 @@ def finish(stage: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train one stage with the parameters of params.yaml.")
     parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
-    stage = parser.parse_args().stage
+    parser.add_argument(
+        "--keep-checkpoint", action="store_true", help="leave the last checkpoint: who reads the result"
+    )
+    options = parser.parse_args()
     try:
-        result = train(load_params(), stage)
-    except (ValueError, OSError, TrainingError, checkpoint.CheckpointError) as error:
+        with join() as group:
+            result = Trainer(load_params(), options.stage, group).run()
+    except (ValueError, OSError, TrainingError, checkpoint.CheckpointError, DistributedError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt as error:
         say(str(error) or "stopped")
         sys.exit(128 + signal.SIGINT)
-    finish(stage)
-    print(json.dumps({**result.metrics, "timings": result.timings}, indent=2))
+    if result is not None:
+        if not options.keep_checkpoint:
+            finish(options.stage)
+        print(json.dumps({**result.metrics, "timings": result.timings}, indent=2))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pconv.layers import PartialConv2d, check_masked, join
+from pconv.layers import PartialConv2d, Window, check_masked, hide, join_masks
 
 LEAK = 0.2  # negative slope of the decoder's LeakyReLU
+MEAN, STD = 0.5, 0.25  # of an image's values, about; inside the network they are 0 and 1
 
 
 class Down(nn.Module):
@@ -24,9 +25,9 @@ class Down(nn.Module):
         self.conv = PartialConv2d(in_channels, out_channels, kernel, stride=2, padding=kernel // 2, bias=not norm)
         self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        x, mask = self.conv(x, mask)
-        return F.relu(self.norm(x), inplace=True), mask
+    def forward(self, x: Tensor, window: Window) -> Tensor:
+        x = self.norm(self.conv.convolve(x, window))
+        return F.relu(x.mul_(window.mask.to(x.dtype)), inplace=True)
 
 
 class Up(nn.Module):
@@ -39,12 +40,18 @@ class Up(nn.Module):
         super().__init__()
         self.conv = PartialConv2d(in_channels + skip_channels, out_channels, 3, padding=1, bias=last)
         self.norm = nn.Identity() if last else nn.BatchNorm2d(out_channels)
-        self.last = last
+        self.channels, self.last = in_channels, last
 
-    def forward(self, x: Tensor, mask: Tensor, skip: Tensor, skip_mask: Tensor) -> tuple[Tensor, Tensor]:
-        x, mask = (F.interpolate(t, scale_factor=2, mode="nearest") for t in (x, mask))
-        x, mask = self.conv(*join(x, mask, skip, skip_mask))
-        return (x if self.last else F.leaky_relu(self.norm(x), LEAK, inplace=True)), mask
+    def forward(self, x: Tensor, skip: Tensor, window: Window) -> Tensor:
+        x = self.conv.convolve(torch.cat([upsample(x), skip], dim=1), window)
+        if self.last:
+            return x
+        x = self.norm(x)
+        return F.leaky_relu(x.mul_(window.mask.to(x.dtype)), LEAK, inplace=True)
+
+
+def upsample(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 class PConvUNet(nn.Module):
@@ -85,14 +92,33 @@ class PConvUNet(nn.Module):
             )
         step = 2**self.depth
         border = (0, -width % step, 0, -height % step)
-        x, mask = F.pad(image, border), F.pad(mask, border)
-        skips = []
+        image, mask = F.pad((image - MEAN) / STD, border), F.pad(mask, border)
+        windows = iter(self.windows(mask))
+        x, skips = hide(image, mask), []
         for down in self.encoder:
-            skips.append((x, mask))
-            x, mask = down(x, mask)
-        for up, skip in zip(self.decoder, reversed(skips), strict=True):
-            x, mask = up(x, mask, *skip)
-        return x[..., :height, :width]
+            skips.append(x)
+            x = down(x, next(windows))
+        for up in self.decoder:
+            x = up(x, skips.pop(), next(windows))
+        return x[..., :height, :width] * STD + MEAN
+
+    @torch.no_grad()
+    def windows(self, mask: Tensor) -> list[Window]:
+        """The way of a mask (N, 1, H, W) through all layers, encoder then decoder; sides are multiples of 2^depth.
+
+        It depends on no weight, so it is walked once, ahead of the features.
+        """
+        windows, masks = [], []
+        for down in self.encoder:
+            masks.append(mask)
+            windows.append(down.conv.window(mask))
+            mask = windows[-1].mask
+        for up in self.decoder:
+            skip_channels = up.conv.in_channels - up.channels
+            joined = join_masks(upsample(mask), up.channels, masks.pop(), skip_channels)
+            windows.append(up.conv.window(joined))
+            mask = windows[-1].mask
+        return windows
 
     def freeze_encoder_norm(self) -> PConvUNet:
         """Hold the encoder's batch norm fixed, statistics and affine parameters (the second stage of training)."""
@@ -109,7 +135,7 @@ class PConvUNet(nn.Module):
         return self
 
     def _encoder_norms(self):
-        return [m for m in self.encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+        return [m for m in self.encoder.modules() if isinstance(m, nn.BatchNorm2d | nn.SyncBatchNorm)]
 
 
 def he_init(model: PConvUNet, seed: int) -> PConvUNet:

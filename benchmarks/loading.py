@@ -1,0 +1,100 @@
+"""Whether decoding, cropping and masks keep up: training on files against training on tensors already in memory.
+
+    python benchmarks/loading.py
+    python benchmarks/loading.py --params params/paper-places2.yaml --vgg packaged      # on a GPU
+
+The same training step, its batches in turn from the data loader, as training reads them, and from memory. Also: how
+many samples a second one core makes, and how many the loader with its processes. Photographs and masks are those of the
+project: run `dvc repro images masks` with the same parameters first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from common import changed, machine, record, wait
+
+from pconv.crops import TrainingCrops
+from pconv.hardware import keep_memory
+from pconv.params import Params, load_params
+from pconv.train import Trainer
+
+
+def images_per_second(trainer: Trainer, batches, count: int) -> float:
+    """Of `count` training steps, the first batch not counted: loader processes start with it."""
+    device, batches = trainer.hardware.device, iter(batches)
+    trainer._train_step(*next(batches))
+    wait(device)
+    began = time.perf_counter()
+    for batch in islice(batches, count):
+        trainer._train_step(*batch)
+    wait(device)
+    trainer.unread.clear()
+    return count * trainer.params.train.batch / (time.perf_counter() - began)
+
+
+def one_core(params: Params, count: int) -> float:
+    """Samples a second of the data set alone; photographs stay decoded, as in training."""
+    cv2.setNumThreads(1)
+    crops = TrainingCrops(params, 1, count)
+    began = time.process_time()
+    for n in range(count):
+        crops[n]
+    return count / (time.process_time() - began)
+
+
+def loader_alone(params: Params, count: int) -> float:
+    batches = Trainer(params, 1)._batches()
+    next(batches)
+    began = time.perf_counter()
+    for _ in islice(batches, count):
+        pass
+    batches.close()
+    return count * params.train.batch / (time.perf_counter() - began)
+
+
+def measure(params: Params, options) -> dict:
+    trainer = Trainer(params, 1)
+    memory = list(islice(trainer._batches(), 8))
+    rates = {"files": [], "memory": []}
+    for _ in range(options.turns):
+        rates["memory"].append(images_per_second(trainer, memory * (1 + options.steps // 8), options.steps))
+        batches = trainer._batches()
+        rates["files"].append(images_per_second(trainer, batches, options.steps))
+        batches.close()
+    shares = np.array(rates["files"]) / np.array(rates["memory"])
+    return {
+        "machine": machine(trainer.hardware.device),
+        "size": params.data.size,
+        "batch": params.train.batch,
+        "workers": params.train.workers,
+        "images/s": {name: float(np.median(values)) for name, values in rates.items()},
+        "files to memory": float(np.median(shares)),
+        "samples/s of one core": one_core(params, 200),
+        "samples/s of the loader": loader_alone(params, 50),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, help="a parameter set; by default params.yaml")
+    parser.add_argument("--vgg", help="loss.vgg in its place, where its weights are not at hand")
+    parser.add_argument("--workers", type=int, help="train.workers in its place")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20, help="in a turn")
+    options = parser.parse_args()
+    keep_memory()
+    params = changed(load_params(options.params), {"loss.vgg": options.vgg, "train.workers": options.workers})
+    results = measure(params, options)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    record(f"loading, {device}, {params.data.size} px, {params.train.workers} workers", results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The whole training step against a straightforward one: network, six-term loss, backward, Adam.
+
+    python benchmarks/step.py                                       # the default's step
+    python benchmarks/step.py --params params/paper-places2.yaml --vgg packaged --partialconv PATH    # on a GPU
+
+The straightforward step: float32, NCHW, three passes of the loss network (out, comp, gt), Adam as PyTorch has it by
+default, and the authors' layer where its file is given (else ours). Ours: what pconv.train does. Both start from the
+same weights and take the same batches, in memory, in turns. Operations are counted by PyTorch's FlopCounterMode; the
+share of the peak is that of a large matrix product, measured in the same run in the precision of the step.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import changed, machine, ratio, record, turns, wait
+from network import Authors, inputs, load_authors
+from torch.utils.flop_counter import FlopCounterMode
+
+from pconv import losses
+from pconv.account import Account
+from pconv.hardware import Hardware, keep_memory
+from pconv.losses import TERMS, InpaintingLoss, compose, gram
+from pconv.params import Params, load_params
+from pconv.step import TrainingStep, adam
+from pconv.unet import PConvUNet, he_init
+from pconv.vgg import VGGFeatures
+
+LR = 1e-4
+
+
+class Straightforward:
+    """A training step as one would write it down from the paper."""
+
+    def __init__(self, params: Params, device: torch.device, authors):
+        model = he_init(PConvUNet(params.model.width, params.model.depth), params.seed)
+        self.model = (Authors(model, authors) if authors else model).to(device)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=LR)
+        self.vgg = VGGFeatures(params.loss.vgg).to(device)
+        self.weights = params.loss
+
+    def __call__(self, gt, mask):
+        out = self.model(gt, mask)
+        comp = compose(gt, out, mask)
+        features_out, features_comp, features_gt = self.vgg(out), self.vgg(comp), self.vgg(gt)
+        grams_gt = [gram(f) for f in features_gt]
+        terms = {
+            "valid": losses.valid_loss(out, gt, mask),
+            "hole": losses.hole_loss(out, gt, mask),
+            "tv": losses.tv_loss(comp, mask),
+            "perceptual": losses.perceptual_loss(features_out, features_gt)
+            + losses.perceptual_loss(features_comp, features_gt),
+            "style": sum(losses.style_loss([gram(f) for f in fs], grams_gt) for fs in (features_out, features_comp)),
+        }
+        total = sum(getattr(self.weights, name) * terms[name] for name in TERMS)
+        self.optimiser.zero_grad()
+        total.backward()
+        self.optimiser.step()
+        return total
+
+
+def our_step(params: Params, hardware: Hardware, layout=torch.channels_last, optimiser=adam) -> TrainingStep:
+    where = {"device": hardware.device, "memory_format": layout}
+    model = he_init(PConvUNet(params.model.width, params.model.depth), params.seed).to(**where)
+    loss = InpaintingLoss(params.loss).to(**where)
+    return TrainingStep(model, optimiser(model, LR), loss, hardware, Account(hardware.device))
+
+
+def ladder(params: Params, hardware: Hardware, plain_batch, fast_batch) -> dict:
+    """Steps from the straightforward one to ours, each with one more lever; the layer is ours in all of them."""
+    exact, nchw = Hardware(hardware.device, "float32"), torch.contiguous_format
+    slow_adam = {"optimiser": lambda model, lr: torch.optim.Adam(model.parameters(), lr=lr)}
+    straightforward = Straightforward(params, hardware.device, None)
+    one_batch = our_step(params, exact, nchw, **slow_adam)
+    channels_last, all_but_adam = our_step(params, exact, **slow_adam), our_step(params, hardware, **slow_adam)
+    ours = our_step(params, hardware)
+    return {
+        "straightforward": lambda: straightforward(*plain_batch),
+        "out and comp through VGG in one batch": lambda: one_batch(*plain_batch, LR),
+        "channels_last": lambda: channels_last(*fast_batch, LR),
+        hardware.precision: lambda: all_but_adam(*fast_batch, LR),
+        "fused Adam": lambda: ours(*fast_batch, LR),
+    }
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """TFLOP/s of the best of several large matrix products."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
+    seconds = turns({"": lambda: a @ b}, 10, device)[""]
+    return 2 * size**3 / seconds.min() / 1e12
+
+
+def peak_bytes(call, device: torch.device) -> int | None:
+    if device.type != "cuda":
+        return None  # benchmarks/network.py measures the CPU's, in a process for each
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    wait(device)
+    return torch.cuda.max_memory_allocated()
+
+
+@torch.inference_mode()
+def inference(params: Params, device: torch.device) -> float:
+    """Milliseconds for one image of 512 px, in the training's precision."""
+    layout = {"device": device, "memory_format": torch.channels_last}
+    model = he_init(PConvUNet(params.model.width, params.model.depth), 0).eval().to(**layout)
+    image, mask = torch.rand(1, 3, 512, 512).to(**layout), torch.ones(1, 1, 512, 512, device=device)
+    mask[..., 100:200, 100:300] = 0
+    with Hardware.choose(params.train.precision).autocast():
+        return 1000 * float(np.median(turns({"": lambda: model(image, mask)}, 20, device)[""]))
+
+
+def measure(params: Params, options) -> dict:
+    hardware = Hardware.choose(params.train.precision)
+    options.device, options.size, options.batch = hardware.device, params.data.size, params.train.batch
+    plain_batch = inputs(options, torch.contiguous_format)
+    ours_batch = inputs(options, torch.channels_last)
+    straightforward = Straightforward(params, hardware.device, options.authors)
+    ours = our_step(params, hardware)
+    calls = {"ours": lambda: ours(*ours_batch, LR), "straightforward": lambda: straightforward(*plain_batch)}
+    with FlopCounterMode(display=False) as counter:
+        calls["ours"]()
+    seconds = turns(calls, options.turns, hardware.device)
+    dtype = torch.bfloat16 if hardware.precision == "bfloat16" else torch.float32
+    peak, operations = matmul_peak(hardware.device, dtype), counter.get_total_flops()
+    result = {
+        "size": options.size,
+        "batch": options.batch,
+        "width": params.model.width,
+        "depth": params.model.depth,
+        "precision": hardware.precision,
+        "straightforward layer": "the authors'" if options.authors else "ours",
+        "times the straightforward step": 1 / ratio(seconds, "ours", "straightforward"),
+        "images/s": {name: options.batch / float(np.median(s)) for name, s in seconds.items()},
+        "TFLOP of a step": operations / 1e12,
+        "TFLOP/s": operations / float(np.median(seconds["ours"])) / 1e12,
+        "TFLOP/s of a large matrix product": peak,
+    }
+    result["share of that"] = result["TFLOP/s"] / peak
+    steps = turns(ladder(params, hardware, plain_batch, ours_batch), options.turns, hardware.device)
+    result["speed over the straightforward step with our layer, one lever after another"] = {
+        name: 1 / ratio(steps, name, "straightforward") for name in steps
+    }
+    memory = {name: peak_bytes(call, hardware.device) for name, call in calls.items()}
+    return result | ({"peak bytes": memory} if all(memory.values()) else {})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, help="a parameter set; by default params.yaml")
+    parser.add_argument("--vgg", help="loss.vgg in its place, where its weights are not at hand")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), help="train.precision in its place")
+    parser.add_argument("--size", type=int, help="data.size in its place")
+    parser.add_argument("--partialconv", type=Path, metavar="PATH", help="the authors' models/partialconv2d.py")
+    parser.add_argument("--turns", type=int, default=12)
+    options = parser.parse_args()
+    keep_memory()
+    changes = {"loss.vgg": options.vgg, "train.precision": options.precision, "data.size": options.size}
+    params = changed(load_params(options.params), changes)
+    options.authors = load_authors(options.partialconv)
+    results = measure(params, options)
+    device = options.device
+    results = {
+        "machine": machine(device),
+        **results,
+        "milliseconds to fill one image of 512 px": inference(params, device),
+    }
+    record(f"step, {device.type}, {params.data.size} px, {results['precision']}", results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""DVCLive's curves of a stage in reports/plots/, which `dvc plots` and the VS Code extension follow while it trains."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from dvclive import Live
+
+from pconv.params import project_root
+
+
+@contextmanager
+def curves(stage: int, history: list[dict]):
+    """A function that writes one row {step, train/... | val/...}; the rows of `history` are written first.
+
+    After a restart they have to be: DVC removes a stage's curves before it runs it again.
+    """
+    folder = project_root() / "reports" / "plots" / f"stage{stage}"
+    with Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
+
+        def write(row: dict) -> None:
+            live.step = row["step"]
+            for name, value in row.items():
+                if name != "step":
+                    live.log_metric(name, value)
+            live.make_summary()
+
+        for row in history:
+            write(row)
+        yield write
