@@ -4,24 +4,28 @@
     python benchmarks/loading.py --params params/paper-places2.yaml --vgg packaged      # on a GPU
 
 The same training step, its batches in turn from the data loader, as training reads them, and from memory. Also: how
-many samples a second one core makes, and how many the loader with its processes. Photographs and masks are those of the
-project: run `dvc repro images masks` with the same parameters first.
+many samples a second one core makes, with photographs kept decoded as far as training keeps them, and with each decoded
+anew; how many the loader with its processes; and what two decoders make of the project's JPEG files, on one core.
+Photographs and masks are those of the project: run `dvc repro images masks` with the same parameters first.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from common import changed, machine, record, wait
+from common import changed, machine, record, turns, wait
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from pconv.crops import TrainingCrops
 from pconv.hardware import keep_memory
+from pconv.images import read_image, read_manifest
 from pconv.params import Params, load_params
 from pconv.train import Trainer
 
@@ -39,14 +43,38 @@ def images_per_second(trainer: Trainer, batches, count: int) -> float:
     return count * trainer.params.train.batch / (time.perf_counter() - began)
 
 
-def one_core(params: Params, count: int) -> float:
-    """Samples a second of the data set alone; photographs stay decoded, as in training."""
-    cv2.setNumThreads(1)
+def one_core(params: Params, count: int, keep: bool) -> float:
+    """Samples a second of the data set alone, photographs kept decoded as in training or not at all."""
     crops = TrainingCrops(params, 1, count)
     began = time.process_time()
     for n in range(count):
+        if not keep:
+            read_image.cache_clear()
         crops[n]
     return count / (time.process_time() - began)
+
+
+def decoders(params: Params) -> dict:
+    """Megapixels a second that one core decodes from the training split's JPEG files, at most 50 of them."""
+    paths = [path for path in read_manifest(params.data, "train") if path.suffix.lower() in (".jpg", ".jpeg")][:50]
+    encoded = [np.fromfile(path, np.uint8) for path in paths]
+    tensors = [torch.from_numpy(data) for data in encoded]
+    pixels = sum(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., 0].size for data in encoded)
+    calls = {
+        "OpenCV": lambda: [cv2.cvtColor(cv2.imdecode(d, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for d in encoded],
+        "torchvision": lambda: [decode_jpeg(data, ImageReadMode.RGB) for data in tensors],
+    }
+    seconds = turns(calls, 10, torch.device("cpu"))
+    return {name: pixels / 1e6 / float(np.median(s)) for name, s in seconds.items()} if encoded else {}
+
+
+@contextmanager
+def one_thread():
+    """As in a loader process."""
+    before = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(1), torch.set_num_threads(1)
+    yield
+    cv2.setNumThreads(before[0]), torch.set_num_threads(before[1])
 
 
 def loader_alone(params: Params, count: int) -> float:
@@ -69,6 +97,12 @@ def measure(params: Params, options) -> dict:
         rates["files"].append(images_per_second(trainer, batches, options.steps))
         batches.close()
     shares = np.array(rates["files"]) / np.array(rates["memory"])
+    with one_thread():
+        alone = {
+            "samples/s of one core": one_core(params, 200, keep=True),
+            "samples/s of one core, each photograph decoded anew": one_core(params, 200, keep=False),
+            "JPEG, megapixels/s of one core": decoders(params),
+        }
     return {
         "machine": machine(trainer.hardware.device),
         "size": params.data.size,
@@ -76,8 +110,8 @@ def measure(params: Params, options) -> dict:
         "workers": params.train.workers,
         "images/s": {name: float(np.median(values)) for name, values in rates.items()},
         "files to memory": float(np.median(shares)),
-        "samples/s of one core": one_core(params, 200),
         "samples/s of the loader": loader_alone(params, 50),
+        **alone,
     }
 
 
@@ -93,7 +127,8 @@ def main() -> None:
     params = changed(load_params(options.params), {"loss.vgg": options.vgg, "train.workers": options.workers})
     results = measure(params, options)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    record(f"loading, {device}, {params.data.size} px, {params.train.workers} workers", results)
+    source = params.data.source
+    record(f"loading, {device}, {source}, {params.data.size} px, {params.train.workers} workers", results)
 
 
 if __name__ == "__main__":

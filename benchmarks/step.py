@@ -1,7 +1,7 @@
 """The whole training step against a straightforward one: network, six-term loss, backward, Adam.
 
-    python benchmarks/step.py                                       # the default's step
-    python benchmarks/step.py --params params/paper-places2.yaml --vgg packaged --partialconv PATH    # on a GPU
+    python benchmarks/step.py                    # the default's step; the line below: the paper's, on a GPU
+    python benchmarks/step.py --params params/paper-places2.yaml --vgg packaged --partialconv PATH --compile
 
 The straightforward step: float32, NCHW, three passes of the loss network (out, comp, gt), Adam as PyTorch has it by
 default, and the authors' layer where its file is given (else ours). Ours: what pconv.train does. Both start from the
@@ -62,27 +62,43 @@ class Straightforward:
         return total
 
 
-def our_step(params: Params, hardware: Hardware, layout=torch.channels_last, optimiser=adam) -> TrainingStep:
+def our_step(
+    params: Params, hardware: Hardware, layout=torch.channels_last, optimiser=adam, mode: str | None = None
+) -> TrainingStep:
+    """What pconv.train does; with a mode, network and loss are compiled by torch.compile in that mode."""
     where = {"device": hardware.device, "memory_format": layout}
     model = he_init(PConvUNet(params.model.width, params.model.depth), params.seed).to(**where)
     loss = InpaintingLoss(params.loss).to(**where)
+    if mode is not None:
+        model.compile(mode=mode, dynamic=False), loss.compile(mode=mode, dynamic=False)
     return TrainingStep(model, optimiser(model, LR), loss, hardware, Account(hardware.device))
 
 
-def ladder(params: Params, hardware: Hardware, plain_batch, fast_batch) -> dict:
-    """Steps from the straightforward one to ours, each with one more lever; the layer is ours in all of them."""
+def modes(options) -> dict[str, str]:
+    """What torch.compile is asked for, by name; its graphs are for GPUs."""
+    asked = {"torch.compile": "default"} if options.compile else {}
+    return asked | ({"CUDA graphs": "reduce-overhead"} if options.compile and options.device.type == "cuda" else {})
+
+
+def ladder(params: Params, hardware: Hardware, plain_batch, fast_batch, options) -> dict:
+    """Steps from the straightforward one to ours, each with one more lever; the layer is ours in all of them.
+
+    Behind ours what torch.compile makes of it, if asked for.
+    """
     exact, nchw = Hardware(hardware.device, "float32"), torch.contiguous_format
     slow_adam = {"optimiser": lambda model, lr: torch.optim.Adam(model.parameters(), lr=lr)}
     straightforward = Straightforward(params, hardware.device, None)
     one_batch = our_step(params, exact, nchw, **slow_adam)
     channels_last, all_but_adam = our_step(params, exact, **slow_adam), our_step(params, hardware, **slow_adam)
     ours = our_step(params, hardware)
+    compiled = {name: our_step(params, hardware, mode=mode) for name, mode in modes(options).items()}
     return {
         "straightforward": lambda: straightforward(*plain_batch),
         "out and comp through VGG in one batch": lambda: one_batch(*plain_batch, LR),
         "channels_last": lambda: channels_last(*fast_batch, LR),
         hardware.precision: lambda: all_but_adam(*fast_batch, LR),
         "fused Adam": lambda: ours(*fast_batch, LR),
+        **{name: lambda step=step: step(*fast_batch, LR) for name, step in compiled.items()},
     }
 
 
@@ -104,14 +120,17 @@ def peak_bytes(call, device: torch.device) -> int | None:
 
 
 @torch.inference_mode()
-def inference(params: Params, device: torch.device) -> float:
-    """Milliseconds for one image of 512 px, in the training's precision."""
-    layout = {"device": device, "memory_format": torch.channels_last}
+def inference(params: Params, options) -> dict[str, float]:
+    """Milliseconds for one image of 512 px, in the training's precision; also as torch.compile makes it, if asked."""
+    layout = {"device": options.device, "memory_format": torch.channels_last}
     model = he_init(PConvUNet(params.model.width, params.model.depth), 0).eval().to(**layout)
-    image, mask = torch.rand(1, 3, 512, 512).to(**layout), torch.ones(1, 1, 512, 512, device=device)
+    image, mask = torch.rand(1, 3, 512, 512).to(**layout), torch.ones(1, 1, 512, 512, device=options.device)
     mask[..., 100:200, 100:300] = 0
+    models = {"ours": model}
+    models |= {name: torch.compile(model, mode=mode, dynamic=False) for name, mode in modes(options).items()}
     with Hardware.choose(params.train.precision).autocast():
-        return 1000 * float(np.median(turns({"": lambda: model(image, mask)}, 20, device)[""]))
+        calls = {name: lambda model=model: model(image, mask) for name, model in models.items()}
+        return {name: 1000 * float(np.median(s)) for name, s in turns(calls, 20, options.device).items()}
 
 
 def measure(params: Params, options) -> dict:
@@ -141,7 +160,7 @@ def measure(params: Params, options) -> dict:
         "TFLOP/s of a large matrix product": peak,
     }
     result["share of that"] = result["TFLOP/s"] / peak
-    steps = turns(ladder(params, hardware, plain_batch, ours_batch), options.turns, hardware.device)
+    steps = turns(ladder(params, hardware, plain_batch, ours_batch, options), options.turns, hardware.device)
     result["speed over the straightforward step with our layer, one lever after another"] = {
         name: 1 / ratio(steps, name, "straightforward") for name in steps
     }
@@ -156,6 +175,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), help="train.precision in its place")
     parser.add_argument("--size", type=int, help="data.size in its place")
     parser.add_argument("--partialconv", type=Path, metavar="PATH", help="the authors' models/partialconv2d.py")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, too; it takes minutes")
     parser.add_argument("--turns", type=int, default=12)
     options = parser.parse_args()
     keep_memory()
@@ -167,7 +187,7 @@ def main() -> None:
     results = {
         "machine": machine(device),
         **results,
-        "milliseconds to fill one image of 512 px": inference(params, device),
+        "milliseconds to fill one image of 512 px": inference(params, options),
     }
     record(f"step, {device.type}, {params.data.size} px, {results['precision']}", results)
 

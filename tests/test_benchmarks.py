@@ -103,11 +103,11 @@ def test_step_loading_checkpoints_and_their_figure(tiny, authors):
     done = run("loading", "--turns", 1, "--steps", 3, folder=tiny.folder)
     assert done.returncode == 0, done.stderr
     found = results(tiny)
-    assert set(found) == {"step, cpu, 32 px, bfloat16", "loading, cpu, 32 px, 0 workers"}
+    assert set(found) == {"step, cpu, 32 px, bfloat16", "loading, cpu, folder, 32 px, 0 workers"}
     step = found["step, cpu, 32 px, bfloat16"]
     assert step["precision"] == "bfloat16" and step["straightforward layer"] == "the authors'"
     assert step["times the straightforward step"] > 0 and 0 < step["share of that"] < 1
-    assert 0 < found["loading, cpu, 32 px, 0 workers"]["files to memory"]
+    assert 0 < found["loading, cpu, folder, 32 px, 0 workers"]["files to memory"]
     done = run("checkpoints", "--params", "params.yaml", "--turns", 2, folder=tiny.folder)
     assert done.returncode == 0, done.stderr
     assert results(tiny)["checkpoints"]["seconds between"] == 1000

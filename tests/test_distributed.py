@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -143,6 +144,26 @@ def test_two_processes_learn_what_one_does_but_for_batch_norm(tiny, whole):
     assert whole.metrics.keys() == {*one.metrics, "timings"} and whole.metrics["steps"] == one.metrics["steps"] == 40
     assert whole.metrics["last"]["val"]["psnr"] == pytest.approx(one.metrics["last"]["val"]["psnr"], abs=1.5)
     assert whole.said.count("stage 1, step 40/40") == 1  # one process shows progress
+
+
+def test_two_machines_learn_what_two_processes_of_one_do(tiny, whole):
+    """Two torchruns that share the project's folder, as docs/scaling.md has it, here on one machine."""
+    tiny.set(**SHARED)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        endpoint = f"localhost:{free.getsockname()[1]}"
+    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}"]
+    command = [sys.executable, "-m", "torch.distributed.run", *meeting, "-m", "pconv.train", "--stage", "1"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    machines = [subprocess.Popen(command, cwd=tiny.folder, env=ENVIRONMENT, **streams) for _ in range(2)]
+    try:
+        said = [machine.communicate(timeout=120) for machine in machines]
+    finally:
+        for machine in machines:
+            machine.kill()
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert sorted("{" in out for out, _ in said) == [False, True]  # one machine has the first process
+    assert files(tiny) == whole.files
 
 
 def test_two_processes_that_are_killed_go_on_to_the_bit(tiny, whole):

@@ -1,6 +1,7 @@
 """What a person sees of a long stage, on a terminal and in a log."""
 
 import re
+from functools import partial
 
 import pytest
 
@@ -34,10 +35,14 @@ def test_a_terminal_behind_the_kernel_gets_one_line_that_changes(capsys, monkeyp
     assert shown.count("\rmasks ") >= 4 and shown.count("\n") == 1
 
 
-def test_training_shows_step_speed_and_every_term(tiny, capsys, monkeypatch, often):
+@pytest.mark.parametrize("pace", [0, 1000])
+def test_training_shows_step_speed_learning_rate_and_every_term(tiny, capsys, monkeypatch, pace):
+    """Also where the first line is the last."""
+    monkeypatch.setattr("pconv.train.Progress", partial(Progress, mininterval=pace))
     monkeypatch.setenv("PCONV_TTY", "0")
     Trainer(tiny.set(), 1).run()
     last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stage 1, step 10/10")][-1]
     number = r"[\d.e+-]+"
     terms = "".join(rf" {term} {number}" for term in ("loss", "valid", "hole", "perceptual", "style", "tv"))
-    assert re.search(rf"so far, .* left, {number} images/s{terms}$", last), last
+    speed = re.search(rf"so far, .* left, ({number}) images/s, lr 0.002,{terms}$", last)
+    assert speed and float(speed[1]) > 0, last

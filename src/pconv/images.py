@@ -62,7 +62,7 @@ def read_manifest(data: Data, split: str) -> list[Path]:
     return [image_root(data) / name for name in names]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)  # holds all the packaged ones that train; of thousands in random order none comes back soon
 def read_image(path: Path) -> np.ndarray:
     """Decode a photograph: (H, W, 3) uint8, RGB. Raises ImageError with the path if it is not an image."""
     try:

@@ -6,6 +6,7 @@ image or for the output of one layer, and between them only where two feature ma
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -68,20 +69,23 @@ class PartialConv2d(nn.Conv2d):
         """What a mask (N, 1, H, W) amounts to, window by window; it depends on no weight.
 
         In float32, or the mask's own float64, whatever the precision of the features: half precision cannot hold the
-        sums of a large window.
+        sums of a large window. Summing along one side, then the other, takes a fifth of a convolution with ones.
         """
-        mask = precise(mask)
-        ones = torch.ones(1, 1, *self.kernel_size, dtype=mask.dtype, device=mask.device)
-        with torch.autocast(mask.device.type, enabled=False):
-            valid = F.conv2d(mask, ones, None, self.stride, self.padding, self.dilation)  # = sum(M) / C
-        some = valid > 0.5 / self.in_channels  # a valid channel adds 1 / C; less is rounding in a fast convolution
-        new_mask = some.to(mask.dtype)
-        return Window(ones.numel() * new_mask / valid.clamp(min=0.5 / self.in_channels), new_mask)
+        vertical, horizontal = self.padding
+        valid = F.pad(precise(mask), (horizontal, horizontal, vertical, vertical))
+        for side, size, stride, dilation in zip((2, 3), self.kernel_size, self.stride, self.dilation, strict=True):
+            reach = dilation * (size - 1) + 1
+            if valid.shape[side] < reach:
+                raise ValueError(f"a mask {tuple(mask.shape)} is too small, padding {self.padding}, for {reach} px")
+            valid = valid.unfold(side, reach, stride)[..., ::dilation].sum(-1)  # in the end sum(M) / C
+        new_mask = valid.sign()
+        pixels = math.prod(self.kernel_size)
+        return Window(pixels * new_mask / valid.clamp(min=torch.finfo(valid.dtype).tiny), new_mask)
 
 
 def hide(x: Tensor, mask: Tensor) -> Tensor:
     """Features with exactly 0 where the mask is 0, whatever they held there; so is their gradient."""
-    return _Hide.apply(x, -(mask > 0).to(BITS[x.element_size()]))
+    return _Hide.apply(x, -mask.ceil().to(BITS[x.element_size()]))
 
 
 class _Hide(torch.autograd.Function):

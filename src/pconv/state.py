@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pconv.unet import PConvUNet
 
-NUMBERS = ("step", "losses", "history", "best_row", "seconds")
+NUMBERS = ("step", "losses", "history", "best_row")
 
 
 @dataclass
@@ -25,7 +25,6 @@ class State:
     samples: dict[int, Tensor] = field(default_factory=dict)  # by step: composites (n, 3, H, W) uint8
     best: dict[str, Tensor] = field(default_factory=dict)  # the weights of the lowest validation loss,
     best_row: dict = field(default_factory=dict)  # and its row
-    seconds: dict[str, float] = field(default_factory=dict)  # by activity
 
     def tensors(self) -> dict[str, Tensor]:
         found = {f"model.{name}": t for name, t in self.model.state_dict().items()}

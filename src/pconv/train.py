@@ -16,8 +16,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -42,6 +43,7 @@ from pconv.unet import PConvUNet, he_init, load_model, save_model
 
 MOMENTS = (0, 0.03, 0.1, 0.3, 1)  # shares of a stage after which the samples are predicted
 SAMPLES = 4  # validation crops shown at these moments
+READ_SECONDS, READ_AT_MOST = 1, 10  # how long, and for how many steps, losses stay unread: a signal waits for it
 MEASURES = ("loss", *TERMS, "l1", "psnr")  # of a validation
 
 
@@ -87,7 +89,7 @@ class Trainer:
         self.account = Account(self.hardware.device)
         self.step = TrainingStep(self.network, self.state.optimiser, self.loss, self.hardware, self.account)
         self.unread: list[Tensor] = []  # losses that are still on the device: reading them makes a GPU wait
-        self.read_every = 1 if group.size == 1 and self.hardware.device.type == "cpu" else 10
+        self.read_every, self.last_read = 1, time.monotonic()
 
     def _initial_state(self) -> State:
         if self.stage == 1:
@@ -116,52 +118,68 @@ class Trainer:
         Only the group's first process writes, and returns a result.
         """
         keep_memory()
-        if not self.group.first:
-            with _stop_signals() as stop:
-                self._resume()
-                self._loop(stop)
-            return None
-        with checkpoint.locked(self.state_folder), _stop_signals() as stop:
+        with ExitStack() as stack:
+            if self.group.first:
+                stack.enter_context(checkpoint.locked(self.state_folder))
+            stop = stack.enter_context(_stop_signals())
             self._resume()
-            with curves(self.stage, self.state.history) as self.write_row:
-                self._loop(stop)
+            if self.group.first:
+                self.write_row = stack.enter_context(curves(self.stage, self.state.history))
+            self._loop(stop)
+            if not self.group.first:
+                return None
             self._save_checkpoint()
             self._write_weights()
         say(f"stage {self.stage}: {self.account}")
         return self._result()
 
     def _loop(self, stop: list) -> None:
-        state, saved = self.state, time.monotonic()
-        if state.step == 0:
-            self._take_samples()
+        state, first, saved = self.state, self.state.step, time.monotonic()
         with self._dead_loaders_named(), self._progress() as progress, closing(self._batches()) as batches:
-            while state.step < self.total:
-                with self.account.spent_on("data"):
-                    batch = next(batches)
-                self._train_step(*batch)
-                state.step += 1
-                if not (self._is_time_to_read() or (stop and self.group.size == 1)):
-                    progress.update()
-                    continue
-                stopping = self._read_losses(stop)
-                if self._is_time_to_log():
-                    self._log(self._training_row())
-                if state.step % self.schedule.steps == 0:
-                    with self.account.spent_on("validation"):
-                        self._validate()
-                if state.step in self._moments():
-                    self._take_samples()
-                progress.set_postfix_str(self._status(progress), refresh=False)
-                progress.update()
-                if stopping or time.monotonic() - saved >= self.params.train.checkpoint_seconds:
+            while True:
+                looking = self._is_time_to_look(stop)
+                stopping = looking and self._look(stop)
+                if looking and self.group.first:
+                    progress.set_postfix_str(self._status(progress), refresh=False)
+                progress.update(state.step - progress.n)
+                is_time = state.step > first and time.monotonic() - saved >= self.params.train.checkpoint_seconds
+                if stopping or (looking and is_time):
                     self._save_checkpoint()
                     saved = time.monotonic()
                 if stopping:
                     raise KeyboardInterrupt(f"stopped at step {state.step}; run again to go on from there")
+                if state.step == self.total:
+                    return
+                with self.account.spent_on("data"):
+                    batch = next(batches)
+                self._train_step(*batch)
+                state.step += 1
 
-    def _is_time_to_read(self) -> bool:
-        """Whether the losses of the last steps are looked at now; all else happens only then."""
-        return self.state.step % self.read_every == 0 or self._is_time_to_log() or self.state.step in self._moments()
+    def _is_time_to_look(self, stop: list) -> bool:
+        """Whether to read the last losses and do what is due. All processes have to answer alike."""
+        due = self._is_time_to_log() or self.state.step in self._moments()
+        return due or len(self.unread) >= self.read_every or (bool(stop) and self.group.size == 1)
+
+    def _look(self, stop: list) -> bool:
+        """Do what is due after this step and was not done yet; returns whether a process was asked to stop.
+
+        Validation is given up then, and done when training goes on.
+        """
+        state, stopping = self.state, False
+        if self.unread:
+            stopping = self._read_losses(stop)
+            if self._is_time_to_log():
+                self._log(self._training_row())
+        if state.step and state.step % self.schedule.steps == 0 and not self._is_validated():
+            with self.account.spent_on("validation"):
+                stopping = self._validate(stop) or stopping
+        if state.step in self._moments() and state.step not in state.samples:
+            self._take_samples()
+        return stopping
+
+    def _is_validated(self) -> bool:
+        last = self.state.history[-1]
+        return last["step"] == self.state.step and "val/loss" in last
 
     def _is_time_to_log(self) -> bool:
         step, epoch = self.state.step, self.schedule.steps
@@ -177,18 +195,21 @@ class Trainer:
     def _read_losses(self, stop: list) -> bool:
         """Fetch the losses of the last steps, as means over the group, and check them.
 
-        Returns whether any process of the group was asked to stop.
+        Returns whether any process of the group was asked to stop. The next time is about READ_SECONDS later.
         """
         rows = torch.stack(self.unread)
-        asked = torch.full_like(rows[:1], len(stop))
-        *rows, asked = (self.group.sum(torch.cat([rows, asked])) / self.group.size).tolist()
+        here = rows.new_tensor([[time.monotonic() - self.last_read], [len(stop)]]).expand(2, rows.shape[1])
+        *rows, (seconds, *_), (asked, *_) = (self.group.sum(torch.cat([rows, here])) / self.group.size).tolist()
         first = self.state.step - len(self.unread)
+        if self.group.size > 1 or self.hardware.device.type == "cuda":
+            self.read_every = max(1, min(READ_AT_MOST, int(READ_SECONDS / seconds * len(rows))))
         self.unread.clear()
         self.account.settle()
         for step, row in enumerate(rows, first):
             self._check_finite(f"step {step}", row)
         self.state.losses += rows
-        return asked[0] > 0
+        self.last_read = time.monotonic()
+        return asked > 0
 
     def _check_finite(self, when: str, row: list[float]) -> None:
         total, *terms = row
@@ -251,8 +272,11 @@ class Trainer:
         return {"step": self.state.step, "lr": learning_rate(self.schedule, self.state.step - 1), **row}
 
     @torch.inference_mode()
-    def _validate(self) -> None:
-        """Loss, its terms, L1 and PSNR of the composite over the validation crops; keeps the best weights so far."""
+    def _validate(self, stop: list) -> bool:
+        """Loss, its terms, L1 and PSNR of the composite over the validation crops; keeps the best weights so far.
+
+        Returns whether it was given up, since a process was asked to stop.
+        """
         state, count = self.state, len(self.validation)
         self.group.copy_buffers(state.model)
         state.model.eval()
@@ -260,19 +284,25 @@ class Trainer:
         ours = range(self.group.rank, count, self.group.size)
         size = self.params.train.batch // self.group.size
         for gt, mask in self._load(self.validation, (ours[i : i + size] for i in range(0, len(ours), size))):
+            if stop:
+                break
             with self.hardware.autocast():
                 out = state.model(gt, mask).float()
                 total, terms = self.loss(out, gt, mask)
             comp = compose(gt, out, mask).clamp(0, 1)
             losses = as_row(total, terms).double() * len(gt)
             sums += torch.cat([losses, l1_percent(comp, gt).sum()[None], psnr(comp, gt).sum()[None]])
-        means = (self.group.sum(sums) / count).tolist()
+        *sums, asked = self.group.sum(torch.cat([sums, torch.full_like(sums[:1], len(stop))])).tolist()
+        if asked:
+            return True
+        means = [value / count for value in sums]
         self._check_finite(f"validation after step {state.step}", means[: 1 + len(TERMS)])
         row = {"step": state.step} | {f"val/{name}": value for name, value in zip(MEASURES, means, strict=True)}
         self._log(row)
         if not state.best_row or row["val/loss"] < state.best_row["val/loss"]:
             state.best_row = row
             state.best = {name: tensor.detach().clone() for name, tensor in state.model.state_dict().items()}
+        return False
 
     @torch.inference_mode()
     def _take_samples(self) -> None:
@@ -280,12 +310,13 @@ class Trainer:
         if not self.group.first:
             return
         self.state.model.eval()
-        gt, mask = self.hardware.load(self._first_crops())
+        gt, mask = self.hardware.load(self._first_crops)
         with self.hardware.autocast():
             out = self.state.model(gt, mask).float()
         comp = compose(gt, out, mask).clamp(0, 1)
         self.state.samples[self.state.step] = (comp * 255).round().byte().cpu()
 
+    @cached_property
     def _first_crops(self) -> tuple[Tensor, Tensor]:
         crops = [self.validation[n] for n in range(min(SAMPLES, len(self.validation)))]
         return tuple(torch.stack(part) for part in zip(*crops, strict=True))
@@ -301,10 +332,14 @@ class Trainer:
         )
 
     def _status(self, progress: Progress) -> str:
-        rate = (progress.format_dict["rate"] or 0) * self.params.train.batch
+        """Speed, learning rate and losses, once there are some."""
         row = next((row for row in reversed(self.state.history) if "train/loss" in row), None)
-        terms = "".join(f" {name} {row[f'train/{name}']:.3g}" for name in ("loss", *TERMS)) if row else ""
-        return f"{rate:.1f} images/s{terms}"
+        if row is None:
+            return ""
+        shown = progress.format_dict  # its rate is None before the second line
+        rate = shown["rate"] or (self.state.step - shown["initial"]) / shown["elapsed"]
+        terms = " ".join(f"{name} {row[f'train/{name}']:.3g}" for name in ("loss", *TERMS))
+        return f"{rate * self.params.train.batch:.1f} images/s, lr {row['lr']:.2g}, {terms}"
 
     # Checkpoints
 
@@ -332,8 +367,8 @@ class Trainer:
             return
         with self.account.spent_on("checkpoints"):
             self.account.settle()
-            self.state.seconds = dict(self.account.seconds)
-            about = {"fingerprint": self.fingerprint, **self._bits(), **self.state.numbers()}
+            about = {"fingerprint": self.fingerprint, **self._bits(), "seconds": self.account.seconds}
+            about |= self.state.numbers()
             checkpoint.save(self.state_folder, self.state.step, self.state.tensors(), about)
 
     def _resume(self) -> None:
@@ -341,7 +376,7 @@ class Trainer:
         found = checkpoint.load_newest(self.state_folder)
         if found is not None and self._fits(found[1]):
             self.state.restore(*found)
-            self.account.seconds.update(self.state.seconds)
+            self.account.seconds.update(found[1]["seconds"])
             self._say(f"going on from step {self.state.step} of {self.total}")
         self.group.check_equal(self.state.step, self.hardware.device)
 
@@ -387,7 +422,7 @@ class Trainer:
         spent = dict(self.account.seconds)
         steps = sum(spent[name] for name in ("data", "forward", "loss", "backward", "optimiser"))
         rate = self.total * self.params.train.batch / steps
-        return Result(state.history, state.samples, self._first_crops(), metrics, {"images_per_second": rate, **spent})
+        return Result(state.history, state.samples, self._first_crops, metrics, {"images_per_second": rate, **spent})
 
 
 def _nested(row: dict, prefix: str) -> dict:

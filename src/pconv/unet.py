@@ -26,8 +26,7 @@ class Down(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
 
     def forward(self, x: Tensor, window: Window) -> Tensor:
-        x = self.norm(self.conv.convolve(x, window))
-        return F.relu(x.mul_(window.mask.to(x.dtype)), inplace=True)
+        return F.relu(normalise(self.norm, self.conv.convolve(x, window), window), inplace=True)
 
 
 class Up(nn.Module):
@@ -44,10 +43,13 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor, window: Window) -> Tensor:
         x = self.conv.convolve(torch.cat([upsample(x), skip], dim=1), window)
-        if self.last:
-            return x
-        x = self.norm(x)
-        return F.leaky_relu(x.mul_(window.mask.to(x.dtype)), LEAK, inplace=True)
+        x = normalise(self.norm, x, window)
+        return x if self.last else F.leaky_relu(x, LEAK, inplace=True)
+
+
+def normalise(norm: nn.Module, x: Tensor, window: Window) -> Tensor:
+    """Batch norm of features that are 0 in the hole; its shift is kept out of there."""
+    return x if isinstance(norm, nn.Identity) else norm(x).mul_(window.mask.to(x.dtype))
 
 
 def upsample(x: Tensor) -> Tensor:
