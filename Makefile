@@ -30,12 +30,12 @@ lab: .venv/installed ## open JupyterLab here; it asks no server for news or upda
 compare: .venv/installed ## metrics against parameters over the experiments from HEAD, or from REV=commit
 	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb $(if $(REV),-p rev $(REV))
 
-bench: .venv/installed ## measure speed and memory; PARTIALCONV= and PCONV_KERAS= take the references' files
+bench: .venv/installed ## measure speed and memory; PARTIALCONV= and PCONV_KERAS= take references, COMPILE=1 tries torch.compile
 	@$(IN_ENV) python benchmarks/masks.py $(if $(PCONV_KERAS),--pconv-keras $(PCONV_KERAS))
 	@$(IN_ENV) python benchmarks/network.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV))
 	@$(IN_ENV) python benchmarks/network.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV)) \
 		--size 512 --width 64 --depth 8 --batch 2 --turns 5
-	@$(IN_ENV) python benchmarks/step.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV))
+	@$(IN_ENV) python benchmarks/step.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV)) $(if $(COMPILE),--compile)
 	@$(IN_ENV) python benchmarks/loading.py
 	@$(IN_ENV) python benchmarks/checkpoints.py
 	@$(IN_ENV) python benchmarks/figure.py

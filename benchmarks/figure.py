@@ -47,15 +47,16 @@ def rows(results: dict) -> list[tuple[str, float, float, str]]:
 
 def draw(results: dict) -> Figure:
     found = rows(results)[::-1]
-    figure = Figure(figsize=(9, 0.55 * len(found) + 1))
+    figure = Figure(figsize=(9.5, 0.5 * len(found) + 1))
     axis = figure.subplots()
     colours = [METHODS["telea"] if aim else METHODS["mean fill"] for _, _, aim, _ in found]
     axis.barh(range(len(found)), [ratio for _, ratio, _, _ in found], color=colours, height=0.6)
     for y, (_, ratio, aim, side) in enumerate(found):
         wanted = f"  (aim: at {side} {aim:g})" if aim else ""
-        axis.text(ratio, y, f" {ratio:.2f}{wanted}", va="center", fontsize=9)
+        axis.text(max(ratio, 1), y, f" {ratio:.2f}{wanted}", va="center", fontsize=9)
     axis.axvline(1, color="black", linewidth=1)
     axis.set_yticks(range(len(found)), [name for name, *_ in found], fontsize=8)
+    axis.set_ylim(-0.6, len(found) - 0.4)
     axis.set_xlim(0, 1.35 * max(ratio for _, ratio, _, _ in found))
     axis.set_xlabel("times the reference")
     axis.grid(axis="y", visible=False)

@@ -1,6 +1,7 @@
 """What a person sees of a long stage, on a terminal and in a log."""
 
 import re
+import threading
 from functools import partial
 
 import pytest
@@ -24,6 +25,12 @@ def test_a_log_gets_plain_lines(capsys, monkeypatch, often):
     lines = capsys.readouterr().err.replace("\r", "").splitlines()
     assert [line.split(",")[0] for line in lines if line.strip()] == [f"masks {n}/3" for n in range(4)]
     assert lines[-1].endswith(", 7 a second") and " so far" in lines[-1] and " left" in lines[-1]
+
+
+def test_no_thread_prints_beside_it():
+    before = threading.active_count()
+    with Progress(total=3):
+        assert threading.active_count() == before
 
 
 def test_a_terminal_behind_the_kernel_gets_one_line_that_changes(capsys, monkeypatch, often):

@@ -14,13 +14,14 @@ class Progress(tqdm):
     A notebook's kernel has no terminal of its own: the papermill engine sets PCONV_TTY=1 if there is one behind it.
     """
 
+    monitor_interval = 0  # no thread that prints, too, when a step takes long: update looks at the clock at each step
     shown = None  # how far it was when a line was last printed
 
     def __init__(self, iterable=None, **options):
         self.live = os.environ.get("PCONV_TTY") == "1" or sys.stderr.isatty()
         layout = "{desc} {n_fmt}/{total_fmt}, {elapsed} so far, {remaining} left{postfix}"
         pace = {"mininterval": 0.5} if self.live else {"mininterval": 10, "leave": False}
-        super().__init__(iterable, file=sys.stderr, bar_format=layout, **pace | options)
+        super().__init__(iterable, file=sys.stderr, bar_format=layout, miniters=1, **pace | options)
 
     def display(self, msg=None, pos=None):
         if self.live:
