@@ -35,7 +35,7 @@ def metric_against_parameter(changes, results) -> Figure:
 def experiment_rows(rows) -> Figure:
     """Named rows of pixels, (H, W, 3) uint8 each, one above the other."""
     width, height = 8, 8 * next(iter(rows.values())).shape[0] / next(iter(rows.values())).shape[1]
-    figure = Figure(figsize=(width + 0.3 + 0.13 * max(map(len, rows)), 1.03 * height * len(rows)))
+    figure = Figure(figsize=(width + 0.3 + 0.1 * max(map(len, rows)), 1.07 * height * len(rows)))
     for axis, (name, pixels) in zip(np.atleast_1d(figure.subplots(len(rows), 1)), rows.items(), strict=True):
         axis.imshow(pixels)
         axis.set(xticks=[], yticks=[])
