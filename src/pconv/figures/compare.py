@@ -34,11 +34,11 @@ def metric_against_parameter(changes, results) -> Figure:
 
 def experiment_rows(rows) -> Figure:
     """Named rows of pixels, (H, W, 3) uint8 each, one above the other."""
-    width, height = 8, 8 * next(iter(rows.values())).shape[0] / next(iter(rows.values())).shape[1]
-    figure = Figure(figsize=(width + 0.3 + 0.1 * max(map(len, rows)), 1.07 * height * len(rows)))
+    height, width = next(iter(rows.values())).shape[:2]
+    figure = Figure(figsize=(8, len(rows) * (8 * height / width + 0.3)))
     for axis, (name, pixels) in zip(np.atleast_1d(figure.subplots(len(rows), 1)), rows.items(), strict=True):
         axis.imshow(pixels)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-        axis.set_ylabel(name, rotation=0, ha="right", va="center")
+        axis.set_title(name, loc="left")
     return figure
