@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from contextlib import contextmanager
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
@@ -30,27 +30,38 @@ from pconv.params import Params, load_params
 from pconv.train import Trainer
 
 
+def prefetched(params: Params) -> int:
+    """Batches that may lie ready before they are asked for, and one more: they are not timed."""
+    return 2 * params.train.workers + 1
+
+
 def images_per_second(trainer: Trainer, batches, count: int) -> float:
-    """Of `count` training steps, the first batch not counted: loader processes start with it."""
+    """Of `count` training steps, after as many as loader processes may have ready."""
     device, batches = trainer.hardware.device, iter(batches)
-    trainer._train_step(*next(batches))
-    wait(device)
-    began = time.perf_counter()
-    for batch in islice(batches, count):
+    for batch in islice(batches, prefetched(trainer.params)):
         trainer._train_step(*batch)
     wait(device)
+    began, done = time.perf_counter(), 0
+    for batch in islice(batches, count):
+        trainer._train_step(*batch)
+        done += 1
+    wait(device)
     trainer.unread.clear()
-    return count * trainer.params.train.batch / (time.perf_counter() - began)
+    return done * trainer.params.train.batch / (time.perf_counter() - began)
 
 
 def one_core(params: Params, count: int, keep: bool) -> float:
-    """Samples a second of the data set alone, photographs kept decoded as in training or not at all."""
+    """Samples a second of the data set alone, photographs kept decoded as in training or not at all.
+
+    All have been made once before, so that the files lie in memory.
+    """
     crops = TrainingCrops(params, 1, count)
-    began = time.process_time()
-    for n in range(count):
-        if not keep:
-            read_image.cache_clear()
-        crops[n]
+    for _ in range(2):
+        began = time.process_time()
+        for n in range(count):
+            if not keep:
+                read_image.cache_clear()
+            crops[n]
     return count / (time.process_time() - began)
 
 
@@ -78,23 +89,26 @@ def one_thread():
 
 
 def loader_alone(params: Params, count: int) -> float:
+    """Samples a second of the loader with its processes, and nothing else."""
     batches = Trainer(params, 1)._batches()
-    next(batches)
-    began = time.perf_counter()
-    for _ in islice(batches, count):
+    for _ in islice(batches, prefetched(params)):
         pass
+    began = time.perf_counter()
+    done = sum(1 for _ in islice(batches, count))
+    seconds = time.perf_counter() - began
     batches.close()
-    return count * params.train.batch / (time.perf_counter() - began)
+    return done * params.train.batch / seconds
 
 
 def measure(params: Params, options) -> dict:
     trainer = Trainer(params, 1)
     memory = list(islice(trainer._batches(), 8))
+    steps = max(options.steps, 10 * prefetched(params))
     rates = {"files": [], "memory": []}
     for _ in range(options.turns):
-        rates["memory"].append(images_per_second(trainer, memory * (1 + options.steps // 8), options.steps))
+        rates["memory"].append(images_per_second(trainer, cycle(memory), steps))
         batches = trainer._batches()
-        rates["files"].append(images_per_second(trainer, batches, options.steps))
+        rates["files"].append(images_per_second(trainer, batches, steps))
         batches.close()
     shares = np.array(rates["files"]) / np.array(rates["memory"])
     with one_thread():
@@ -110,7 +124,7 @@ def measure(params: Params, options) -> dict:
         "workers": params.train.workers,
         "images/s": {name: float(np.median(values)) for name, values in rates.items()},
         "files to memory": float(np.median(shares)),
-        "samples/s of the loader": loader_alone(params, 50),
+        "samples/s of the loader": loader_alone(params, max(50, steps)),
         **alone,
     }
 
@@ -121,7 +135,7 @@ def main() -> None:
     parser.add_argument("--vgg", help="loss.vgg in its place, where its weights are not at hand")
     parser.add_argument("--workers", type=int, help="train.workers in its place")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20, help="in a turn")
+    parser.add_argument("--steps", type=int, default=20, help="in a turn, at the least")
     options = parser.parse_args()
     keep_memory()
     params = changed(load_params(options.params), {"loss.vgg": options.vgg, "train.workers": options.workers})

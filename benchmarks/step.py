@@ -144,6 +144,7 @@ def measure(params: Params, options) -> dict:
     with FlopCounterMode(display=False) as counter:
         calls["ours"]()
     seconds = turns(calls, options.turns, hardware.device)
+    memory = {name: peak_bytes(call, hardware.device) for name, call in calls.items()}
     dtype = torch.bfloat16 if hardware.precision == "bfloat16" else torch.float32
     peak, operations = matmul_peak(hardware.device, dtype), counter.get_total_flops()
     result = {
@@ -164,8 +165,7 @@ def measure(params: Params, options) -> dict:
     result["speed over the straightforward step with our layer, one lever after another"] = {
         name: 1 / ratio(steps, name, "straightforward") for name in steps
     }
-    memory = {name: peak_bytes(call, hardware.device) for name, call in calls.items()}
-    return result | ({"peak bytes": memory} if all(memory.values()) else {})
+    return result | ({"peak bytes, both networks and losses at hand": memory} if all(memory.values()) else {})
 
 
 def main() -> None:

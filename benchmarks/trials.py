@@ -47,7 +47,7 @@ CANDIDATES = {
 }
 HELD_OUT = ("flower.jpg", "rocket.jpg")
 STAGE1_SHARE = 0.7  # of the steps
-EPOCHS = (9, 4)
+EPOCHS = (7, 3)
 
 
 def seconds_per_step(params: Params, steps: int = 12) -> float:
