@@ -76,8 +76,10 @@ def our_step(
 
 def modes(options) -> dict[str, str]:
     """What torch.compile is asked for, by name; its graphs are for GPUs."""
-    asked = {"torch.compile": "default"} if options.compile else {}
-    return asked | ({"CUDA graphs": "reduce-overhead"} if options.compile and options.device.type == "cuda" else {})
+    if not options.compile:
+        return {}
+    graphs = {"CUDA graphs": "reduce-overhead"} if options.device.type == "cuda" else {}
+    return {"torch.compile": "default"} | graphs
 
 
 def ladder(params: Params, hardware: Hardware, plain_batch, fast_batch, options) -> dict:

@@ -69,6 +69,13 @@ class Project:
         return load_params(self / name)
 
 
+def results(project: Project, stage: int = 1) -> dict[str, bytes]:
+    """All that a finished stage leaves, to the byte, by the files' names."""
+    folders = (project / f"models/stage{stage}", project / f"reports/plots/stage{stage}")
+    paths = (path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(project.folder)): path.read_bytes() for path in paths}
+
+
 @pytest.fixture(scope="session")
 def background():
     """Starts processes: background.Process(target=..., args=...). They need not import PyTorch again."""

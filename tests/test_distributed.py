@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
-from conftest import Project
+from conftest import Project, results
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -116,13 +116,7 @@ def whole(tiny_project, tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert not (project / "models/state/stage1").exists()
     metrics = json.loads(done.stdout[done.stdout.index("{") :])  # gloo prints a line before
-    return SimpleNamespace(files=files(project), metrics=metrics, said=done.stderr)
-
-
-def files(project):
-    folders = (project / "models/stage1", project / "reports/plots/stage1")
-    found = (path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(project.folder)): path.read_bytes() for path in found}
+    return SimpleNamespace(results=results(project), metrics=metrics, said=done.stderr)
 
 
 def start(project):
@@ -160,10 +154,10 @@ def test_two_machines_learn_what_two_processes_of_one_do(tiny, whole):
         said = [machine.communicate(timeout=120) for machine in machines]
     finally:
         for machine in machines:
-            machine.kill()
+            machine.terminate()  # torchrun ends its process with it
     assert [machine.returncode for machine in machines] == [0, 0], said
     assert sorted("{" in out for out, _ in said) == [False, True]  # one machine has the first process
-    assert files(tiny) == whole.files
+    assert results(tiny) == whole.results
 
 
 def test_two_processes_that_are_killed_go_on_to_the_bit(tiny, whole):
@@ -176,7 +170,7 @@ def test_two_processes_that_are_killed_go_on_to_the_bit(tiny, whole):
     shutil.rmtree(tiny / "reports")
     done = run("-m", "pconv.train", "--stage", 1, folder=tiny.folder)
     assert done.returncode == 0 and re.search(r"stage 1: going on from step \d+ of 40", done.stderr), done.stderr
-    assert files(tiny) == whole.files
+    assert results(tiny) == whole.results
 
 
 def test_a_signal_to_torchrun_saves_and_another_number_of_processes_goes_on(tiny, capfd):
@@ -197,8 +191,8 @@ def test_a_notebook_starts_the_processes_and_gets_their_result(tiny, whole, capf
     result = train(tiny.set(**SHARED, train__processes=2), 1)
     said = capfd.readouterr().err
     assert "stage 1, step 40/40" in said and "stage 1: going on from step 40 of 40" in said
-    curves = {name: content for name, content in files(tiny).items() if "plots" in name}
-    assert curves and curves == {name: content for name, content in whole.files.items() if "plots" in name}
+    curves = {name: content for name, content in results(tiny).items() if "plots" in name}
+    assert curves and curves == {name: content for name, content in whole.results.items() if "plots" in name}
     assert result.metrics == {name: value for name, value in whole.metrics.items() if name != "timings"}
     finish(1)
     assert not (tiny / "models/state/stage1").exists()

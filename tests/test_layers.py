@@ -425,6 +425,7 @@ def bad(x=(2, 3, 8, 8), mask=(2, 1, 8, 8), value=1.0, dtype=torch.float64, devic
         (dict(value=1, dtype=torch.bool), r"floating-point mask, got torch.bool: use mask.float\(\)"),
         (dict(value=1, dtype=torch.uint8), r"floating-point mask, got torch.uint8"),
         (dict(device="meta"), "the mask is on meta, the features are on cpu"),
+        (dict(x=(2, 3, 8, 2), mask=(2, 1, 8, 2)), r"a mask \(2, 1, 8, 2\) is too small, padding \(0, 0\), for 3 px"),
     ],
 )
 def test_errors_say_what_was_expected(kwargs, message):

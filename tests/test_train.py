@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from conftest import Project, results
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -37,17 +38,6 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 class Killed(BaseException):
     """Stands for SIGKILL where a test cannot have a process of its own: nothing in training catches it."""
-
-
-def files(project, *folders):
-    """Contents of all files below folders of a project, by name."""
-    paths = (path for folder in folders for path in sorted((project / folder).rglob("*")) if path.is_file())
-    return {str(path.relative_to(project.folder)): path.read_bytes() for path in paths}
-
-
-def results(project, stage=1):
-    """All that a finished stage leaves, to the byte."""
-    return files(project, f"models/stage{stage}", f"reports/plots/stage{stage}")
 
 
 def same(a, b):
@@ -72,8 +62,6 @@ def batches(params, stage=1):
 @pytest.fixture(scope="module")
 def trained(tiny_project, tmp_path_factory):
     """A project in which both stages were trained without a break: what they left and returned. Not to be changed."""
-    from conftest import Project
-
     project = Project(tmp_path_factory.mktemp("trained") / "tiny")
     shutil.copytree(tiny_project, project.folder)
     with chdir(project.folder):
