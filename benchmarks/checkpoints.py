@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from common import machine, record, turns
 
-from pconv import checkpoint
-from pconv.params import load_params, project_root
-from pconv.state import State
-from pconv.step import adam
+from pconv.params import load_params
+from pconv.project import project_root
+from pconv.training import checkpoint
+from pconv.training.state import State
+from pconv.training.step import adam
 from pconv.unet import PConvUNet, he_init
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pconv.params import Params, project_root
+from pconv.params import Params
+from pconv.project import project_root
 
 RESULTS = Path("reports/benchmarks.json")
 

@@ -8,7 +8,7 @@ from common import RESULTS
 from matplotlib.figure import Figure
 
 from pconv.figures import METHODS
-from pconv.params import project_root
+from pconv.project import project_root
 
 
 def rows(results: dict) -> list[tuple[str, float, float, str]]:

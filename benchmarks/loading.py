@@ -23,11 +23,12 @@ import torch
 from common import changed, machine, record, turns, wait
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from pconv.crops import TrainingCrops
+from pconv.data.decoding import read_image
+from pconv.data.manifest import read_manifest
 from pconv.hardware import keep_memory
-from pconv.images import read_image, read_manifest
 from pconv.params import Params, load_params
-from pconv.train import Trainer
+from pconv.training.loading import TrainingCrops
+from pconv.training.trainer import Trainer
 
 
 def prefetched(params: Params) -> int:

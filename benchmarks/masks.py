@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 from common import load_reference, record
 
-from pconv.masks import BINS, draw_hole, draw_shapes, hole_rng
+from pconv.masks.convention import BINS
+from pconv.masks.drawing import draw_hole, draw_shapes, hole_rng
 
 REFERENCE = "PConv-Keras"
 Draw = Callable[[int], np.ndarray]  # mask number -> mask

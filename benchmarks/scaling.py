@@ -13,7 +13,8 @@ import argparse
 
 import torch
 
-from pconv.params import Params, load_params, project_root
+from pconv.params import Params, load_params
+from pconv.project import project_root
 from pconv.unet import PConvUNet
 
 SETS = {"Places2 (the paper)": "paper-places2", "ImageNet (PConv-Keras)": "paper-imagenet"}

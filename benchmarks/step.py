@@ -21,11 +21,12 @@ from network import Authors, inputs, load_authors
 from torch.utils.flop_counter import FlopCounterMode
 
 from pconv import losses
-from pconv.account import Account
 from pconv.hardware import Hardware, keep_memory
-from pconv.losses import TERMS, InpaintingLoss, compose, gram
+from pconv.losses import TERMS, InpaintingLoss, gram
+from pconv.masks.convention import compose
 from pconv.params import Params, load_params
-from pconv.step import TrainingStep, adam
+from pconv.training.step import TrainingStep, adam
+from pconv.training.timing import Account
 from pconv.unet import PConvUNet, he_init
 from pconv.vgg import VGGFeatures
 

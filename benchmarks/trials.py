@@ -22,13 +22,16 @@ import torch
 from common import changed
 
 from pconv.baselines import fill
-from pconv.crops import ValidationCrops
 from pconv.figures import masked, picture_grid
 from pconv.hardware import keep_memory
-from pconv.losses import InpaintingLoss, compose
+from pconv.losses import InpaintingLoss
+from pconv.masks.convention import compose
 from pconv.metrics import l1_percent, psnr, ssim
-from pconv.params import Loss, Params, load_params, project_root
-from pconv.train import Trainer, finish
+from pconv.params import Loss, Params, load_params
+from pconv.project import project_root
+from pconv.train import finish
+from pconv.training.loading import ValidationCrops
+from pconv.training.trainer import Trainer
 
 CANDIDATES = {
     "default": {},

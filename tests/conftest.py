@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from pconv.images import write_image, write_manifest
-from pconv.masks import write_masks
+from pconv.data.decoding import write_image
+from pconv.data.manifest import write_manifest
+from pconv.masks.sets import write_masks
 from pconv.params import Params, load_params
 
 TINY = {

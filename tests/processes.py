@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from pconv import distributed
 from pconv.losses import InpaintingLoss
 from pconv.params import Loss
+from pconv.training import distributed
 from pconv.unet import PConvUNet, he_init
 
 

@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
-from pconv import account as module
-from pconv.account import Account
+from pconv.training import timing
+from pconv.training.timing import Account
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ class Event:
 
 
 def test_a_gpu_is_timed_by_its_own_clock_without_waiting_for_it(monkeypatch):
-    monkeypatch.setattr(module.torch.cuda, "Event", Event)
+    monkeypatch.setattr(timing.torch.cuda, "Event", Event)
     account = Account(torch.device("cuda"))
     for _ in range(3):
         with account.spent_on("forward"):

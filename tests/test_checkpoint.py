@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from pconv import checkpoint
-from pconv.checkpoint import CheckpointError, list_checkpoints, load_newest, locked, save
+from pconv.training import checkpoint
+from pconv.training.checkpoint import CheckpointError, list_checkpoints, load_newest, locked, save
 
 TENSORS = {
     "float32": torch.tensor([[0.1, -0.0], [torch.nan, torch.inf]]),

@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from pconv.checkpoint import list_checkpoints, load_newest
-from pconv.distributed import ALONE, DistributedError, Group, join, launch
 from pconv.params import load_params
-from pconv.train import Trainer, TrainingError, finish, train
+from pconv.train import finish, train
+from pconv.training.checkpoint import list_checkpoints, load_newest
+from pconv.training.distributed import ALONE, DistributedError, Group, join, launch
+from pconv.training.trainer import Trainer, TrainingError
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS.parent / "src"), "OMP_NUM_THREADS": "1"}

@@ -9,11 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from pconv import evaluate as ev
-from pconv.images import read_image, write_image, write_manifest
-from pconv.masks import BINS, bin_name, write_masks
+from pconv import evaluate
+from pconv.data.decoding import read_image, write_image
+from pconv.data.manifest import write_manifest
+from pconv.masks.convention import BINS, bin_name
+from pconv.masks.sets import write_masks
 from pconv.notebook import write_metrics
 from pconv.params import Params
+from pconv.studies import evaluate as study
 
 NAMES = [bin_name(bounds) for bounds in BINS]
 SIZE, PER_GROUP = 32, 2
@@ -91,7 +94,7 @@ def params(tmp_path, monkeypatch):
 
 
 def test_one_crop_per_mask_with_the_photographs_in_turn(params):
-    crops = ev.Crops(params)
+    crops = evaluate.Crops(params)
     assert len(crops) == len(BINS) * 2 * PER_GROUP == len(list(crops))
     assert [crop.photograph for crop in crops][:4] == ["test/2.png", "test/3.png", "test/4.png", "test/2.png"]
     for crop in crops:
@@ -106,36 +109,36 @@ def test_one_crop_per_mask_with_the_photographs_in_turn(params):
 def test_gt_is_a_crop_of_the_photograph_in_rgb(params, tmp_path):
     whole = make_params().model_copy(update={"data": params.data.model_copy(update={"crop": [1.0, 1.0], "size": 60})})
     write_masks(whole)
-    gt = (255 * ev.Crops(whole)[0].gt).round().byte().permute(1, 2, 0).numpy()
+    gt = (255 * evaluate.Crops(whole)[0].gt).round().byte().permute(1, 2, 0).numpy()
     photograph = read_image(tmp_path / "photographs/test/2.png")
     assert any(np.array_equal(gt, photograph[:, left : left + 60]) for left in range(11))
 
 
 def test_a_crop_depends_on_seed_and_index_alone(params):
-    first = ev.Crops(params)
-    backwards = [ev.Crops(params)[i] for i in reversed(range(len(first)))][::-1]
+    first = evaluate.Crops(params)
+    backwards = [evaluate.Crops(params)[i] for i in reversed(range(len(first)))][::-1]
     for a, b in zip(first, backwards, strict=True):
         assert torch.equal(a.gt, b.gt) and torch.equal(a.mask, b.mask)
-    other = ev.Crops(params.model_copy(update={"seed": 1}))
+    other = evaluate.Crops(params.model_copy(update={"seed": 1}))
     assert not any(torch.equal(a.gt, b.gt) for a, b in zip(first, other, strict=True))
     assert not torch.equal(first[0].gt, first[3].gt)  # the same photograph
 
 
 def test_masks_of_another_size_are_refused(params):
     larger = params.model_copy(update={"data": params.data.model_copy(update={"size": 48})})
-    with pytest.raises(ev.EvaluationError, match="masks are 32 px, crops 48 px: run `dvc repro masks` first"):
-        ev.Crops(larger)[0]
+    with pytest.raises(evaluate.EvaluationError, match="masks are 32 px, crops 48 px: run `dvc repro masks` first"):
+        evaluate.Crops(larger)[0]
 
 
 def test_one_crop_per_bin_for_pictures(params):
-    assert [crop.bin for crop in ev.Crops(params).one_per_bin()] == NAMES
+    assert [crop.bin for crop in evaluate.Crops(params).one_per_bin()] == NAMES
 
 
 # Measuring
 
 
 def test_a_perfect_model_has_no_error(params):
-    table = ev.evaluate(Perfect(ev.Crops(params)), params)
+    table = evaluate.evaluate(Perfect(evaluate.Crops(params)), params)
     ours = table[table["method"] == "pconv"]
     assert (ours["l1"] == 0).all() and (ours["psnr"] == 100).all()
     assert ours["ssim"].to_numpy() == pytest.approx(1, abs=1e-6)
@@ -143,8 +146,8 @@ def test_a_perfect_model_has_no_error(params):
 
 
 def test_the_composite_is_measured_clamped(params):
-    table = ev.evaluate(Constant(7.0), params).query("method == 'pconv'").set_index("index")
-    for crop in ev.Crops(params):
+    table = evaluate.evaluate(Constant(7.0), params).query("method == 'pconv'").set_index("index")
+    for crop in evaluate.Crops(params):
         hole = (crop.mask[0] == 0).numpy()
         error = (1 - crop.gt.double().numpy()) * hole  # 1, not 7, in the hole; nothing elsewhere
         row = table.loc[crop.index]
@@ -153,9 +156,9 @@ def test_the_composite_is_measured_clamped(params):
 
 
 def test_the_composite_is_measured_for_baselines_too(params, monkeypatch):
-    monkeypatch.setattr(ev.baselines, "fill", lambda name, image, mask: torch.full_like(image, 7.0))
-    table = ev.evaluate(Constant(7.0), params).set_index("index")
-    ours, theirs = (table[table["method"] == name][list(ev.MEASURES)] for name in ("pconv", "mean fill"))
+    monkeypatch.setattr(evaluate.baselines, "fill", lambda name, image, mask: torch.full_like(image, 7.0))
+    table = evaluate.evaluate(Constant(7.0), params).set_index("index")
+    ours, theirs = (table[table["method"] == name][list(evaluate.MEASURES)] for name in ("pconv", "mean fill"))
     pd.testing.assert_frame_equal(ours, theirs)
 
 
@@ -164,15 +167,15 @@ def test_no_method_sees_the_hole(params, monkeypatch):
         assert (image * (1 - mask) == 0).all()
         return image
 
-    monkeypatch.setattr(ev.baselines, "fill", baseline)
+    monkeypatch.setattr(evaluate.baselines, "fill", baseline)
     spy = Spy()
-    ev.evaluate(spy, params)
-    assert sum(len(image) for image, _ in spy.seen) == len(ev.Crops(params))
+    evaluate.evaluate(spy, params)
+    assert sum(len(image) for image, _ in spy.seen) == len(evaluate.Crops(params))
     assert all((image * (1 - mask) == 0).all() for image, mask in spy.seen)
 
 
 def test_the_table_has_every_method_on_every_crop(params):
-    table = ev.evaluate(Constant(0.5), params)
+    table = evaluate.evaluate(Constant(0.5), params)
     assert list(table.columns) == "method bin border index photograph hole_ratio psnr ssim l1".split()
     assert list(table["method"].unique()) == ["pconv", "mean fill", "navier-stokes"]
     assert (table.groupby(["method", "bin", "border"]).size() == PER_GROUP).all()
@@ -182,33 +185,33 @@ def test_the_table_has_every_method_on_every_crop(params):
 
 
 def test_it_is_the_same_twice_and_in_batches_of_any_size(params, monkeypatch):
-    table = ev.evaluate(Constant(0.5), params)
-    pd.testing.assert_frame_equal(ev.evaluate(Constant(0.5), params), table, check_exact=True)
-    monkeypatch.setattr(ev, "BATCH", 5)
-    pd.testing.assert_frame_equal(ev.evaluate(Constant(0.5), params), table, rtol=1e-6)
+    table = evaluate.evaluate(Constant(0.5), params)
+    pd.testing.assert_frame_equal(evaluate.evaluate(Constant(0.5), params), table, check_exact=True)
+    monkeypatch.setattr(evaluate, "BATCH", 5)
+    pd.testing.assert_frame_equal(evaluate.evaluate(Constant(0.5), params), table, rtol=1e-6)
 
 
 def test_a_baseline_named_twice_is_run_once(params):
-    table = ev.evaluate(Constant(0.5), make_params(baselines=["mean fill", "mean fill"]))
+    table = evaluate.evaluate(Constant(0.5), make_params(baselines=["mean fill", "mean fill"]))
     assert table["method"].value_counts().to_dict() == {"pconv": 24, "mean fill": 24}
 
 
 def test_a_result_that_is_not_finite_names_method_and_crop(params):
-    crop = ev.Crops(params)[13]
+    crop = evaluate.Crops(params)[13]
     holes = 3 * int((crop.mask == 0).sum())
     message = rf"pconv: {holes} of 3072 values are not finite in crop 13 \(photograph {crop.photograph}, hole ratio 0\."
-    with pytest.raises(ev.EvaluationError, match=message):
-        ev.evaluate(Constant(0.5, odd=float("nan"), where=crop.mask), params)
+    with pytest.raises(evaluate.EvaluationError, match=message):
+        evaluate.evaluate(Constant(0.5, odd=float("nan"), where=crop.mask), params)
 
 
 def test_a_baseline_that_is_not_finite_is_named(params, monkeypatch):
-    monkeypatch.setattr(ev.baselines, "fill", lambda name, image, mask: image / 0)
-    with pytest.raises(ev.EvaluationError, match="mean fill: 3072 of 3072 values are not finite in crop 0"):
-        ev.evaluate(Constant(0.5), params)
+    monkeypatch.setattr(evaluate.baselines, "fill", lambda name, image, mask: image / 0)
+    with pytest.raises(evaluate.EvaluationError, match="mean fill: 3072 of 3072 values are not finite in crop 0"):
+        evaluate.evaluate(Constant(0.5), params)
 
 
 def test_progress_is_shown(params, capfd):
-    ev.evaluate(Constant(0.5), params)
+    evaluate.evaluate(Constant(0.5), params)
     assert "evaluate, crop 0/24" in capfd.readouterr().err
 
 
@@ -239,7 +242,7 @@ def table():
 
 
 def test_means_and_deviations_per_group(table):
-    rows = ev.summary(table)
+    rows = study.summary(table)
     assert list(rows["method"].unique()) == ["pconv", "mean fill", "telea"] and len(rows) == 9
     first = rows.iloc[0]
     assert (first.method, first.bin, first.border, first.n) == ("pconv", "0.1-0.2", False, 2)
@@ -250,17 +253,17 @@ def test_means_and_deviations_per_group(table):
 
 
 def test_gains_and_cases(table):
-    gains = ev.gains(table)
+    gains = study.gains(table)
     assert gains["mean fill"].tolist() == [2, 4, -1, 3] and gains["telea"].tolist() == [-5, 1, 1, 5]
-    cases = ev.best_and_worst(table, count=1)
+    cases = study.best_and_worst(table, count=1)
     assert cases["index"].tolist() == [3, 0]
     assert cases["baseline"].tolist() == ["mean fill", "telea"]
     assert cases[["ours", "theirs", "gain"]].to_numpy().tolist() == [[10, 7, 3], [20, 25, -5]]
-    assert sorted(ev.best_and_worst(table, count=3)["index"]) == [0, 1, 2, 3]  # no crop twice
+    assert sorted(study.best_and_worst(table, count=3)["index"]) == [0, 1, 2, 3]  # no crop twice
 
 
 def test_headline_is_small_and_plain(table, tmp_path, monkeypatch):
-    values = ev.headline(table)
+    values = study.headline(table)
     assert values["n"] == 4 and values["photographs"] == 2
     assert values["mean fill"] == pytest.approx({"psnr": 19, "ssim": 0.19, "l1": 1.9})
     ours = values["pconv"]
@@ -273,14 +276,14 @@ def test_headline_is_small_and_plain(table, tmp_path, monkeypatch):
 
 
 def test_headline_without_mean_fill(table):
-    values = ev.headline(table[table["method"] != "mean fill"])
+    values = study.headline(table[table["method"] != "mean fill"])
     assert "gain over mean fill dB" not in values["pconv"] and "mean fill" not in values
 
 
 def test_csv_for_plots(table, tmp_path, monkeypatch):
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    ev.write_plots(table)
+    study.write_plots(table)
     rows = pd.read_csv(tmp_path / "reports/plots/evaluate.csv")
     assert list(rows.columns) == "method hole_ratio border n psnr psnr_std ssim ssim_std l1 l1_std".split()
     assert rows.iloc[0].to_list()[:5] == ["pconv", 0.15, False, 2, 22.0]
@@ -289,28 +292,28 @@ def test_csv_for_plots(table, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("name", "middle"), [("0.01-0.1", 0.055), ("0.1-0.2", 0.15), ("0.5-0.6", 0.55)])
 def test_middle_of_a_bin(name, middle):
-    assert ev.bin_middle(name) == middle
+    assert study.bin_middle(name) == middle
 
 
 def test_tables_of_the_notebook(table):
-    psnr = ev.comparison(table, "psnr")
+    psnr = study.comparison(table, "psnr")
     assert list(psnr.columns) == ["pconv", "mean fill", "telea"]
     assert psnr.loc[("0.1-0.2", "touching the border", 2), "pconv"] == "22.00 ± 2.83"
     assert psnr.loc[("0.2-0.3", "clear of the border", 1), "telea"] == "5.00"
-    assert ev.overall(table).loc["mean fill"].tolist() == [4, "19.00 ± 9.83", "0.190 ± 0.098", "1.90 ± 0.98"]
+    assert study.overall(table).loc["mean fill"].tolist() == [4, "19.00 ± 9.83", "0.190 ± 0.098", "1.90 ± 0.98"]
 
 
 def test_published_figures_stand_beside_ours(table):
-    rows = ev.beside_published(table)
+    rows = study.beside_published(table)
     assert rows.index.get_level_values("who").tolist()[:2] == ["this run", "the paper"]
     assert rows.loc[("the paper", "Places2"), "0.2-0.3"] == "25.25 / 0.779 / 1.88"
     ours = rows.loc[("this run", "test photographs")].tolist()
     assert ours[:2] == ["30.00 / 0.300 / 3.00", "10.00 / 0.100 / 1.00"]  # with border constraint only
-    assert (ev.PUBLISHED["bin"].map(ev.bin_middle) == ev.PUBLISHED["hole_ratio"]).all()
+    assert (study.PUBLISHED["bin"].map(study.bin_middle) == study.PUBLISHED["hole_ratio"]).all()
 
 
 def test_conclusion_says_what_the_numbers_say(table):
-    words = ev.conclusion(table)
+    words = study.conclusion(table)
     assert "**4 crops** of photographs that training never saw (2 of them)" in words
     assert "**21.00 dB** PSNR, SSIM 0.210 and an L1 error of 2.10 %" in words
     assert "best baseline here is **telea**; the network is 0.50 dB better (standard error 2.06 dB)" in words
@@ -324,15 +327,15 @@ def test_conclusion_admits_a_network_behind_mean_fill(table):
     table.loc[table["method"] == "pconv", "psnr"] -= 3.5
     assert (
         "**Check not met**: the network should be ahead of mean fill, and it is not in 0.1-0.2 (-1.83 dB), 0.2-0.3 ("
-        in (ev.conclusion(table))
+        in (study.conclusion(table))
     )
-    assert "1.50 dB worse" in ev.conclusion(table)
+    assert "1.50 dB worse" in study.conclusion(table)
 
 
 def test_row_of_pictures_is_exact(tmp_path, monkeypatch):
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 10), np.uint8)
-    ev.write_row((torch.from_numpy(pixels) - 0.4).clamp(min=0) / 255, "05-row")  # to the nearest of the 8 bits
+    study.write_row((torch.from_numpy(pixels) - 0.4).clamp(min=0) / 255, "05-row")  # to the nearest of the 8 bits
     expected = np.hstack([p.transpose(1, 2, 0) for p in pixels])
     assert np.array_equal(read_image(tmp_path / "reports/figures/05-row.png"), expected)

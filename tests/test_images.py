@@ -13,20 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pconv.images import (
-    PACKAGED,
-    SPLITS,
-    ImageError,
-    crop,
-    find_photographs,
-    manifest_path,
-    read_image,
-    read_manifest,
-    recolour,
-    write_image,
-    write_manifest,
-)
+from pconv.data.crops import crop, recolour
+from pconv.data.decoding import ImageError, read_image, write_image
+from pconv.data.manifest import manifest_path, read_manifest, write_manifest
+from pconv.data.sources import PACKAGED, find_photographs
 from pconv.params import Data
+from pconv.project import SPLITS
 
 SOURCE = Path(__file__).parents[1] / "src"
 
@@ -95,7 +87,7 @@ def test_the_manifest_holds_relative_paths_and_sizes(project):
 
 
 def test_the_command_writes_the_manifest_or_says_what_is_wrong(project):
-    command = [sys.executable, "-m", "pconv.images"]
+    command = [sys.executable, "-m", "pconv.data"]
     environment = {"PYTHONPATH": str(SOURCE), "PATH": ""}
     (project / "params.yaml").write_text("data: {source: packaged}\n")
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from pconv import layers
 from pconv.layers import PartialConv2d, join
-from pconv.variants import VARIANTS, compare, equation_1, hard_cases
+from pconv.studies.layer import VARIANTS, compare, equation_1, hard_cases
 
 ORACLE = np.load(Path(__file__).parent / "data" / "partialconv2d.npz")
 CASES = sorted({key.split("/")[0] for key in ORACLE})

@@ -10,19 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pconv import losses
-from pconv.checks import reference_terms
-from pconv.losses import (
-    TERMS,
-    InpaintingLoss,
-    compose,
-    gram,
-    hole_loss,
-    perceptual_loss,
-    style_loss,
-    tv_loss,
-    valid_loss,
-)
+from pconv.losses import TERMS, InpaintingLoss, gram, hole_loss, perceptual_loss, style_loss, tv_loss, valid_loss
+from pconv.masks.convention import compose
 from pconv.params import Loss
+from pconv.studies.unet import reference_terms
 
 PAPER = {"valid": 1, "hole": 6, "perceptual": 0.05, "style": 120, "tv": 0.1}
 NOTHING = dict.fromkeys(PAPER, 0.0)

@@ -10,30 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pconv import masks
-from pconv.masks import (
+from pconv.masks import drawing
+from pconv.masks.convention import (
     BINS,
     MaskError,
     bin_name,
     border_share,
     border_width,
     dilate,
-    draw_hole,
-    draw_shapes,
     find_bin,
     hole_ratio,
-    hole_rng,
     hole_to_mask,
-    mask_folder,
     mask_to_hole,
-    read_hole,
-    read_index,
-    recipes,
-    summarise,
-    write_hole,
-    write_masks,
 )
+from pconv.masks.drawing import draw_hole, draw_shapes, hole_rng
+from pconv.masks.files import read_hole, read_index, write_hole
+from pconv.masks.sets import recipes, summarise, write_masks
 from pconv.params import Params
+from pconv.project import mask_folder
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.integers(16, 160) | st.sampled_from([256, 512])
@@ -92,7 +86,7 @@ def test_an_almost_full_picture_ends_too(size):
 
 
 def test_growing_reaches_the_count_exactly(monkeypatch):
-    monkeypatch.setattr(masks, "MOST_SHAPES", 0)
+    monkeypatch.setattr(drawing, "MOST_SHAPES", 0)
     for seed in range(20):
         rng = np.random.default_rng(seed)
         assert draw_hole(rng, 32, 0.3, 0.30098).sum() == 308  # of 1024 px

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from pconv.params import Params, ParamsError, Stage, load_params, project_root, use
+from pconv.params import Params, ParamsError, Stage, load_params, use
+from pconv.project import project_root
 
 ROOT = Path(__file__).parents[1]
 SETS = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]

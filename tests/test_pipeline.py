@@ -217,8 +217,10 @@ def imports(path):
             names |= {alias.name for alias in node.names if alias.name.startswith("pconv")}
     found = set()
     for name in names:
-        base = ROOT / "src" / Path(*name.split("."))
-        found |= {p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()}
+        parts = name.split(".")
+        for count in range(2, len(parts) + 1):  # importing a module imports the packages that it lies in
+            base = ROOT / "src" / Path(*parts[:count])
+            found |= {p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()}
     return found - {ROOT / "src" / "pconv" / "__init__.py"}
 
 
@@ -239,7 +241,7 @@ def test_a_stage_depends_on_exactly_the_source_files_it_uses(stage):
         expected = closure(notebooks[0]) | {ROOT / "src/pconv/engine.py"} | closure(ROOT / "src/pconv/engine.py")
         assert str(notebooks[0].relative_to(ROOT)) in about["cmd"]
     else:
-        expected = closure(ROOT / "src/pconv/images.py") | {ROOT / "src/pconv/images.py"}
+        expected = closure(main := ROOT / "src/pconv/data/__main__.py") | {main, main.with_name("__init__.py")}
     assert sources == expected
 
 

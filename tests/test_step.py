@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pconv.account import Account
 from pconv.hardware import Hardware, keep_memory
 from pconv.layers import PartialConv2d
 from pconv.losses import TERMS, InpaintingLoss
-from pconv.masks import draw_hole, hole_rng, hole_to_mask
+from pconv.masks.convention import hole_to_mask
+from pconv.masks.drawing import draw_hole, hole_rng
 from pconv.params import Loss
-from pconv.step import TrainingStep, adam
+from pconv.training.step import TrainingStep, adam
+from pconv.training.timing import Account
 from pconv.unet import PConvUNet, he_init
 from pconv.vgg import VGGFeatures
 

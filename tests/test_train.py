@@ -23,14 +23,17 @@ from conftest import Project, results
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pconv import train as training
-from pconv.checkpoint import list_checkpoints, load_newest, locked
-from pconv.crops import TrainingCrops, ValidationCrops
-from pconv.images import ImageError, read_image
-from pconv.losses import TERMS, InpaintingLoss, compose
+from pconv.data.decoding import ImageError, read_image
+from pconv.losses import TERMS, InpaintingLoss
+from pconv.masks.convention import compose
 from pconv.metrics import l1_percent, psnr
 from pconv.params import load_params
-from pconv.train import Trainer, TrainingError, finish, learning_rate, main, train
+from pconv.train import finish, main, train
+from pconv.training import checkpoint, trainer
+from pconv.training.checkpoint import list_checkpoints, load_newest, locked
+from pconv.training.loading import TrainingCrops, ValidationCrops
+from pconv.training.step import learning_rate
+from pconv.training.trainer import Trainer, TrainingError
 from pconv.unet import PConvUNet, he_init, load_model
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -419,7 +422,7 @@ def test_checkpoints_lie_checkpoint_seconds_apart(tiny, monkeypatch):
         now += 1
         return step(self, *batch)
 
-    monkeypatch.setattr(training.time, "monotonic", lambda: now)
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: now)
     monkeypatch.setattr(Trainer, "_train_step", step_of_a_second)
     monkeypatch.setattr(Trainer, "_save_checkpoint", lambda self: saved.append(self.state.step) or save(self))
     train(tiny.set(train__checkpoint_seconds=3.5), 1)
@@ -454,7 +457,7 @@ def background_main(folder, output, doing):
 
     shown(Trainer, ("_train_step", "a step"))
     shown(Trainer, ("_validate", "validation"))
-    shown(training.checkpoint, ("save", "a checkpoint"))
+    shown(checkpoint, ("save", "a checkpoint"))
     os.chdir(folder)
     sys.argv = ["train", "--stage", "1"]
     main()

@@ -6,8 +6,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
+from pconv.inpaint import inpaint
 from pconv.layers import PartialConv2d
-from pconv.unet import PConvUNet, he_init, inpaint, load_model, save_model
+from pconv.unet import PConvUNet, he_init, load_model, save_model
 
 # The paper's table: kernel, channels in, channels out, batch norm
 ENCODER = [(7, 3, 64, False), (5, 64, 128, True), (5, 128, 256, True), (3, 256, 512, True)] + [(3, 512, 512, True)] * 4

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from torchvision.models import VGG16_Weights
 from torchvision.transforms import v2
 
-from pconv.images import PACKAGED as PHOTOGRAPHS
-from pconv.images import read_image
+from pconv.data.decoding import read_image
+from pconv.data.sources import PACKAGED as PHOTOGRAPHS
 from pconv.vgg import VGGFeatures, WeightsError
 
 POOLS = (4, 9, 16)  # their numbers in torchvision's vgg16().features

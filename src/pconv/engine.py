@@ -20,17 +20,6 @@ from papermill.exceptions import PapermillExecutionError, strip_color
 
 from pconv.notebook import clean
 
-# Raised for the reader of the message, who has no use for a traceback; the executed notebook keeps it.
-EXPLAINED = (
-    "CheckpointError",
-    "DistributedError",
-    "EvaluationError",
-    "ImageError",
-    "MaskError",
-    "ParamsError",
-    "TrainingError",
-    "WeightsError",
-)
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|MemoryError", re.IGNORECASE)
 LESS_MEMORY = "take a smaller train.batch or data.size in params.yaml and run again"
 
@@ -100,7 +89,5 @@ def _kernel_died() -> str:
 
 def _cell_failed(error: PapermillExecutionError) -> str:
     message = f"{error.ename}: {error.evalue}"
-    if error.ename in EXPLAINED:
-        return message
     text = strip_color("\n".join(error.traceback)) or message
     return f"{text}\nThe memory ran out: {LESS_MEMORY}." if OUT_OF_MEMORY.search(message) else text

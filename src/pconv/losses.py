@@ -10,15 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pconv.masks.convention import compose
 from pconv.params import Loss
 from pconv.vgg import VGGFeatures
 
 TERMS = ("valid", "hole", "perceptual", "style", "tv")
-
-
-def compose(gt: Tensor, out: Tensor, mask: Tensor) -> Tensor:
-    """The composite: the truth where valid, the prediction in the hole."""
-    return torch.where(mask > 0, gt, out)
 
 
 def valid_loss(out: Tensor, gt: Tensor, mask: Tensor) -> Tensor:

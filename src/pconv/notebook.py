@@ -8,7 +8,8 @@ import re
 import tempfile
 from pathlib import Path
 
-from pconv.params import Params, load_params, project_root
+from pconv.params import Params, load_params
+from pconv.project import project_root
 
 # What Python and IPython print that is never equal twice, and what stands for it.
 NOISE = (

@@ -18,13 +18,22 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
 
+from pconv.errors import PConvError
+from pconv.project import project_root
+
 Count = Annotated[int, Field(ge=1)]
+
+
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 Rate = Annotated[float, Field(gt=0, le=1)]
+
+
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class ParamsError(ValueError):
+class ParamsError(PConvError, ValueError):
     """A parameter file that cannot be used; the message names the file, the key and what is allowed."""
 
 
@@ -130,15 +139,6 @@ class Params(Section):
                 f"needs a batch of at least 2, a size above {2 * smallest} px, or a smaller depth"
             )
         return self
-
-
-def project_root(start: Path | None = None) -> Path:
-    """The nearest folder at or above `start` (default: the working directory) that holds dvc.yaml."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "dvc.yaml").is_file():
-            return folder
-    raise FileNotFoundError(f"no dvc.yaml at or above {start}: run this inside the project")
 
 
 def load_params(path: str | Path | None = None) -> Params:

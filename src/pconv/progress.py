@@ -34,3 +34,8 @@ class Progress(tqdm):
         if not self.live and not self.disable and self.shown != self.n:
             self.display()  # where it ended, however short it was
         super().close()
+
+
+def say(message: str) -> None:
+    """Print a line for whoever watches, on stderr and at once."""
+    print(message, file=sys.stderr, flush=True)

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from pconv.layers import PartialConv2d, Window, check_masked, hide, join_masks
 
 LEAK = 0.2  # negative slope of the decoder's LeakyReLU
+
+
 MEAN, STD = 0.5, 0.25  # of an image's values, about; inside the network they are 0 and 1
 
 
@@ -150,24 +152,6 @@ def he_init(model: PConvUNet, seed: int) -> PConvUNet:
             if block.conv.bias is not None:
                 nn.init.zeros_(block.conv.bias)
     return model
-
-
-@torch.inference_mode()
-def inpaint(model: PConvUNet, image: Tensor, mask: Tensor) -> Tensor:
-    """Fill the holes of images (N, 3, H, W): the composite of what is valid and the prediction, in [0, 1].
-
-    The mask (N, 1, H, W) must be exactly 0 or 1. The model is used in evaluation mode and left as it was.
-    """
-    other = mask[(mask != 0) & (mask != 1)]
-    if other.numel():
-        raise ValueError(f"expected a mask of 0 (hole) and 1 (valid) only, got {other[0].item():g}")
-    training = model.training
-    model.eval()
-    try:
-        out = model(image, mask).float().clamp(0, 1)
-    finally:
-        model.train(training)
-    return torch.where(mask > 0, image, out)
 
 
 def save_model(path: Path, tensors: dict[str, Tensor], about: dict) -> None:

@@ -15,13 +15,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pconv.errors import PConvError
+
 SOURCES = ("packaged", "imagenet", "random")
 PACKAGED = files("pconv") / "weights" / "vgg16_pool3.safetensors"
 PACKAGED_INPUT = ((0.48235, 0.45882, 0.40784), (1.0, 1.0, 1.0))
 IMAGENET_INPUT = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, as its weights ask
 
 
-class WeightsError(ValueError):
+class WeightsError(PConvError, ValueError):
     """VGG weights that cannot be used; the message names the file and says what to do."""
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from dvclive import Live
 
-from pconv.params import project_root
+from pconv.project import plot_folder
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def curves(stage: int, history: list[dict]):
 
     After a restart they have to be: DVC removes a stage's curves before it runs it again.
     """
-    folder = project_root() / "reports" / "plots" / f"stage{stage}"
+    folder = plot_folder() / f"stage{stage}"
     with Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
 
         def write(row: dict) -> None:

@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pconv.errors import PConvError
+
 TIMEOUT = timedelta(minutes=5)  # how long a process waits for the others
 
 
-class DistributedError(RuntimeError):
+class DistributedError(PConvError, RuntimeError):
     """Processes that cannot train together; the message says what to do."""
 
 

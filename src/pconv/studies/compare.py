@@ -9,12 +9,20 @@ import dvc.api
 import numpy as np
 import pandas as pd
 
-from pconv.evaluate import EvaluationError
+from pconv.errors import PConvError
 from pconv.params import flat
 
 METRICS = "reports/metrics/evaluate.json"
+
+
 ROW = "reports/figures/05-row.png"
+
+
 MASKED = "reports/figures/05-masked.png"
+
+
+class ComparisonError(PConvError, RuntimeError):
+    """Experiments that cannot be compared; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Experiment:
 def read_experiments(rev: str = "HEAD") -> list[Experiment]:
     """A commit, and the experiments that started from it.
 
-    Experiments that failed or have not run are left out. Raises EvaluationError if fewer than two are left.
+    Experiments that failed or have not run are left out. Raises ComparisonError if fewer than two are left.
     """
     rows = [row for row in dvc.api.exp_show(revs=rev) if row["rev"] != "workspace"]
     rows = [row for row in rows if row["State"] in (None, "Success")]
@@ -50,7 +58,7 @@ def read_experiments(rev: str = "HEAD") -> list[Experiment]:
         for row in rows
     ]
     if len(found) < 2:
-        raise EvaluationError(
+        raise ComparisonError(
             f"{rev}: only {len(found)} run to compare; run an experiment first, for example "
             "`dvc exp run -S loss.style=120`, or name the commit that yours started from: make compare REV=..."
         )

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from pconv import checks
 from pconv.losses import InpaintingLoss
 from pconv.params import Loss
+from pconv.studies import unet
 from pconv.unet import PConvUNet, he_init
 
 PIXELS = Loss(perceptual=0.0, style=0.0)
@@ -48,7 +48,7 @@ def leaking(monkeypatch):
 
 
 def test_layer_table(model):
-    table = checks.layer_table(model, 32)
+    table = unet.layer_table(model, 32)
     assert table.columns.tolist() == [
         *("filter", "input channels", "joined with", "size", "batch norm", "nonlinearity", "output", "parameters")
     ]
@@ -70,13 +70,13 @@ def test_mask_levels_are_those_of_the_forward_pass(model, image, mask):
     for block in model.encoder:
         block.register_forward_hook(lambda module, inputs, output: seen.append(inputs[-1].mask))
     model(image, mask)
-    levels = checks.mask_levels(model, mask)
+    levels = unet.mask_levels(model, mask)
     assert levels[0] is mask and len(levels) == 4
     assert all(torch.equal(level, other) for level, other in zip(levels[1:], seen, strict=True))
 
 
 def test_valid_shares(model):
-    shares = checks.valid_shares(model, 64, seed=0, count=3)
+    shares = unet.valid_shares(model, 64, seed=0, count=3)
     assert shares.index.tolist() == ["0.01-0.1", "0.1-0.2", "0.2-0.3", "0.3-0.4", "0.4-0.5", "0.5-0.6"]
     assert shares.columns.tolist() == ["input", "PConv1", "PConv2", "PConv3"]
     low, high = np.arange(6) / 10, np.arange(1, 7) / 10
@@ -88,11 +88,11 @@ def test_valid_shares(model):
     "shares, level", [([[0.5, 1, 1], [0.2, 0.9, 1]], 2), ([[1, 1], [1, 1]], 0), ([[0.5, 0.9]], None)]
 )
 def test_first_full(shares, level):
-    assert checks.first_full(pd.DataFrame(shares)) == level
+    assert unet.first_full(pd.DataFrame(shares)) == level
 
 
 def test_size_table(model, image, mask):
-    table = checks.size_table(model, image, mask, [(32, 32), (9, 21), (4, 4)])
+    table = unet.size_table(model, image, mask, [(32, 32), (9, 21), (4, 4)])
     assert table.index.tolist() == ["32 x 32", "9 x 21", "4 x 4"]
     assert table.inside.tolist() == ["32 x 32", "16 x 24", "8 x 8"]
     assert table.output.tolist() == ["3 x 32 x 32", "3 x 9 x 21", "3 x 4 x 4"]
@@ -101,26 +101,26 @@ def test_size_table(model, image, mask):
 
 def test_size_table_finds_padding_that_counts(model, image, mask, monkeypatch):
     leaking(monkeypatch)
-    table = checks.size_table(model, image, mask, [(9, 21)])
+    table = unet.size_table(model, image, mask, [(9, 21)])
     assert (table["difference from padding by hand"] > 0).all()
 
 
 def test_content_changes(model, image, mask):
     before = state(model)
-    changes = checks.content_changes(model, image, mask, seed=0)
+    changes = unet.content_changes(model, image, mask, seed=0)
     assert len(changes) == 7 and (changes.filter(like="hole") == 0).all() and changes["valid pixels: noise"] > 0.01
     assert model.training and unchanged(model, before)
 
 
 def test_content_changes_finds_a_leak(model, image, mask, monkeypatch):
     leaking(monkeypatch)
-    assert (checks.content_changes(model, image, mask, seed=0) > 0).all()
+    assert (unet.content_changes(model, image, mask, seed=0) > 0).all()
 
 
 def test_step_changes(model, image, mask):
     before, loss = state(model), InpaintingLoss(PIXELS)
-    free = checks.step_changes(model, loss, image, mask)
-    frozen = checks.step_changes(model.freeze_encoder_norm(), loss, image, mask)
+    free = unet.step_changes(model, loss, image, mask)
+    frozen = unet.step_changes(model.freeze_encoder_norm(), loss, image, mask)
     assert len(free) == 6 and (free > 0).all()
     norms = ["encoder, statistics of batch norm", "encoder, affine parameters of batch norm"]
     assert (frozen[norms] == 0).all() and (frozen.drop(norms) > 0).all()
@@ -131,15 +131,15 @@ def test_hole_psnr():
     """A hole of one of 4 pixels, wrong by 0.1, beside pixels that are wrong by more: -10 log10 0.01."""
     gt, mask = torch.full((1, 3, 2, 2), 0.5), torch.tensor([[[[1.0, 1.0], [1.0, 0.0]]]])
     out = torch.where(mask > 0, gt + 0.4, gt + 0.1)
-    assert checks.hole_psnr(out, gt, mask) == pytest.approx(20, abs=1e-4)
+    assert unet.hole_psnr(out, gt, mask) == pytest.approx(20, abs=1e-4)
     white = torch.ones(1, 3, 2, 2)
-    assert checks.hole_psnr(white + 7, white - 0.01, mask) == pytest.approx(40, abs=1e-3)  # clamped to 1
+    assert unet.hole_psnr(white + 7, white - 0.01, mask) == pytest.approx(40, abs=1e-3)  # clamped to 1
 
 
 def test_overfit(model, image, mask):
     loss, optimiser = InpaintingLoss(PIXELS), torch.optim.Adam(model.parameters(), lr=0.01)
     first = model(image, mask).detach()
-    history, predictions = checks.overfit(model, optimiser, loss, image, mask, 30, [0, 30])
+    history, predictions = unet.overfit(model, optimiser, loss, image, mask, 30, [0, 30])
     assert len(history) == 31 and list(predictions) == [0, 30]
     assert torch.equal(predictions[0], first)  # before any step
     assert history.total.iloc[-1] < 0.5 * history.total.iloc[0] and history.psnr.iloc[-1] > history.psnr.iloc[0]
@@ -156,18 +156,18 @@ def test_overfit(model, image, mask):
 def test_term_table_and_the_scale_of_the_features(image, mask):
     loss = InpaintingLoss(Loss(vgg="random"))
     outs = {"black": torch.zeros_like(image), "truth": image}
-    table = checks.term_table(loss, outs, image, mask)
+    table = unet.term_table(loss, outs, image, mask)
     assert table.index.tolist() == ["black", "truth"] and table.columns.tolist() == list(loss.weights)
     want = loss.terms(outs["black"], image, mask)
     assert table.loc["black"].to_dict() == pytest.approx({name: value.item() for name, value in want.items()})
     assert (table.loc["truth", ["valid", "hole", "perceptual", "style"]] < 1e-5).all()
-    larger = checks.term_table(loss, outs, image, mask, scale=10).loc["black"] / table.loc["black"]
+    larger = unet.term_table(loss, outs, image, mask, scale=10).loc["black"] / table.loc["black"]
     assert larger.to_dict() == pytest.approx({"valid": 1, "hole": 1, "tv": 1, "perceptual": 10, "style": 100}, rel=1e-4)
     assert not loss.vgg._forward_hooks
 
 
 def test_feature_scale():
-    assert checks.feature_scale(lambda image: [image, torch.tensor([3.0, 4.0])], torch.full((2, 2), -2.0)) == [
+    assert unet.feature_scale(lambda image: [image, torch.tensor([3.0, 4.0])], torch.full((2, 2), -2.0)) == [
         2.0,
         pytest.approx(12.5**0.5),
     ]

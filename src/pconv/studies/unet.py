@@ -12,14 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pconv.losses import InpaintingLoss
-from pconv.masks import BINS, bin_name, draw_hole, hole_rng, hole_to_mask
+from pconv.masks.convention import BINS, bin_name, hole_to_mask
+from pconv.masks.drawing import draw_hole, hole_rng
 from pconv.unet import LEAK, Down, PConvUNet
 from pconv.vgg import VGGFeatures
 
 Features = Callable[[np.ndarray], list[np.ndarray]]  # an image (3, H, W) -> maps (C, H, W), one for each layer
-
-
-# The network
 
 
 @torch.inference_mode()
@@ -186,9 +184,6 @@ def hole_psnr(out: Tensor, gt: Tensor, mask: Tensor) -> float:
     hole = (mask == 0).expand_as(gt)
     error = (out.detach().clamp(0, 1) - gt)[hole].double()
     return -10 * error.square().mean().log10().item()
-
-
-# The loss
 
 
 @torch.inference_mode()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pconv.account import Account
 from pconv.hardware import Hardware
 from pconv.losses import TERMS, InpaintingLoss
+from pconv.training.timing import Account
 
 
 def adam(model: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -49,3 +49,11 @@ def as_row(total: Tensor, terms: dict[str, Tensor]) -> Tensor:
     """The loss and its terms in order, 0 for those not computed: (1 + len(TERMS),) float32."""
     zero = torch.zeros_like(total)
     return torch.stack([total, *(terms.get(name, zero) for name in TERMS)]).detach().float()
+
+
+def learning_rate(schedule, step: int) -> float:
+    """On a straight line from lr, in step 0, to lr_end, in the last."""
+    if schedule.lr_end is None:
+        return schedule.lr
+    share = step / max(1, schedule.epochs * schedule.steps - 1)
+    return schedule.lr + share * (schedule.lr_end - schedule.lr)

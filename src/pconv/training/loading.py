@@ -16,9 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pconv.images import crop, read_image, read_manifest, recolour
-from pconv.masks import MaskError, hole_to_mask, mask_folder, read_hole, read_index
+from pconv.data.crops import crop, recolour
+from pconv.data.decoding import read_image
+from pconv.data.manifest import read_manifest
+from pconv.masks.convention import MaskError, hole_to_mask
+from pconv.masks.files import read_hole, read_index
 from pconv.params import Params
+from pconv.project import mask_folder
 
 
 class TrainingCrops(Dataset):

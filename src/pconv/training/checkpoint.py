@@ -20,12 +20,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pconv.errors import PConvError
+
 FILES = ("tensors.safetensors", "state.json")
+
+
 SUMS = "SHA256SUMS"
+
+
 KEEP = 2  # checkpoints: the newest, and the one before in case the newest is damaged
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(PConvError, RuntimeError):
     """A checkpoint folder that cannot be used; the message names it and says what to do."""
 
 

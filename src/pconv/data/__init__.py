@@ -1,0 +1,1 @@
+"""Photographs: decoding, sources, the manifest with its splits, and crops."""
