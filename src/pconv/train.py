@@ -1,4 +1,4 @@
-"""Two-stage training (Liu et al. 2018, section 4.1): batch norm everywhere, then with the encoder's frozen.
+"""Two-stage training (Liu et al. 2018, section 4.2): batch norm everywhere, then with the encoder's frozen.
 
 Called by notebooks/04-train.ipynb, or without a notebook:
 
