@@ -199,6 +199,13 @@ def test_the_kernel_is_told_whether_a_terminal_shows_stderr(monkeypatch, termina
     assert os.environ.get("PCONV_TTY") == told
 
 
+@pytest.mark.parametrize("given, wanted", [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_threads_do_not_wait_in_a_busy_loop_unless_asked_to(monkeypatch, given, wanted):
+    monkeypatch.setattr(os, "environ", dict(given))
+    _prepare_environment()
+    assert os.environ["OMP_WAIT_POLICY"] == wanted
+
+
 @pytest.mark.parametrize(
     "name, value",
     [

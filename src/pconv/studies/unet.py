@@ -24,20 +24,23 @@ Features = Callable[[np.ndarray], list[np.ndarray]]  # an image (3, H, W) -> map
 def layer_table(model: PConvUNet, size: int) -> pd.DataFrame:
     """The layers in the order they run, one row each, as hooks see them in one forward pass at size x size px.
 
+    The pass runs on PyTorch's meta device, which knows shapes and computes no values, so any size costs the same.
+
     Columns: filter, input channels (of both inputs where two are joined), joined with (where the second comes from),
     size (what becomes of height and width), batch norm, nonlinearity, output, parameters.
     """
-    rows, origin = {}, {}
+    rows, origin = {}, {}  # origin by identity: the network holds what it joins later
 
     def record(block, inputs, output):
         name = f"PConv{len(rows) + 1}"
-        origin[output.data_ptr()] = name
+        origin[id(output)] = name
         rows[name] = _describe(block, inputs, output, origin)
 
-    model = deepcopy(model).cpu().eval()
+    model = deepcopy(model).to("meta").eval()
     for block in (*model.encoder, *model.decoder):
         block.register_forward_hook(record)
-    model(torch.zeros(1, 3, size, size), torch.ones(1, 1, size, size))
+    with torch.device("meta"):
+        model(torch.empty(1, 3, size, size), torch.empty(1, 1, size, size))
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -47,7 +50,7 @@ def _describe(block, inputs, out: Tensor, origin: dict[int, str]) -> dict:
     return {
         "filter": " x ".join(map(str, block.conv.kernel_size)),
         "input channels": " + ".join(str(x.shape[1]) for x in maps),
-        "joined with": "" if down else origin.get(maps[1].data_ptr(), "image"),
+        "joined with": "" if down else origin.get(id(maps[1]), "image"),
         "size": f"/ {before / after:g}" if down else f"x {after / before:g}",
         "batch norm": "yes" if isinstance(block.norm, nn.BatchNorm2d) else "",
         "nonlinearity": "ReLU" if down else "" if block.last else f"LeakyReLU({LEAK:g})",
