@@ -7,7 +7,6 @@ L1 and PSNR are computed in float64, SSIM in float32 (many times faster, and rig
 from __future__ import annotations
 
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 PSNR_MAX = 100.0  # dB; identical images, whose PSNR is infinite, count as this: a JSON file holds no infinity
 
@@ -21,8 +20,7 @@ def l1_percent(out: Tensor, gt: Tensor) -> Tensor:
 def psnr(out: Tensor, gt: Tensor) -> Tensor:
     """Peak signal-to-noise ratio, -10 log10 mean (out - gt)^2: (N,) float32 in dB, at most PSNR_MAX."""
     out, gt = _checked(out, gt)
-    values = peak_signal_noise_ratio(out, gt, data_range=1.0, reduction="none", dim=(1, 2, 3))
-    return values.clamp(max=PSNR_MAX).float()
+    return (-10 * (out - gt).square().mean(dim=(1, 2, 3)).log10()).clamp(max=PSNR_MAX).float()
 
 
 def ssim(out: Tensor, gt: Tensor) -> Tensor:
@@ -30,6 +28,9 @@ def ssim(out: Tensor, gt: Tensor) -> Tensor:
 
     Wang et al. 2004; mean over all pixels and channels, the image reflected at its edges. At least 11 x 11 px.
     """
+    # Imported where it is used: it takes longer than PyTorch itself, and training has no need of it.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     out, gt = (image.float() for image in _checked(out, gt))
     values = structural_similarity_index_measure(out, gt, data_range=1.0, sigma=1.5, kernel_size=11, reduction="none")
     return values.float()
