@@ -1,0 +1,37 @@
+"""Files of others and files that are shared: reading that cannot hang, writing that cannot spoil."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+
+def open_file(path: str | Path) -> BinaryIO:
+    """Open a regular file for reading in bytes.
+
+    Raises OSError, whose strerror says why, for a file that cannot be opened and for what is not a regular file: a FIFO
+    or a device may never end.
+    """
+    kind = os.stat(path).st_mode
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, "This is a folder, not a file", str(path))
+    if not stat.S_ISREG(kind):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return open(path, "rb")
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises OSError if that cannot be done; the old file is then as it was.
+
+    A link is replaced, never written through: it may lead into DVC's cache, where other versions share the file.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
