@@ -1,4 +1,8 @@
-"""A tiny project, complete with photographs, masks and a git repository, in which training takes a second."""
+"""Where tests run something whole.
+
+`tiny` is a project of its own, complete with photographs, masks and a git repository, in which training takes a second.
+`smoke` is a copy of this repository in which the pipeline has run.
+"""
 
 import multiprocessing
 import shutil
@@ -10,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from repository import copy_repository, run
 from ruamel.yaml import YAML
 
 from pconv.data.decoding import write_image
@@ -114,3 +119,22 @@ def tiny(tiny_project, tmp_path, monkeypatch) -> Project:
     shutil.copytree(tiny_project, folder)
     monkeypatch.chdir(folder)
     return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Path:
+    """A copy of the repository in which the pipeline has run once, with params/smoke.yaml; output.txt is what it said.
+
+    All tests of a session share it: leave it as it was, or take a `smoke_copy`.
+    """
+    folder = copy_repository(tmp_path_factory.mktemp("smoke"))
+    run(folder, "python", "-m", "pconv.params", "params/smoke.yaml", PYTHONPATH="src")
+    done = run(folder, "dvc", "repro")
+    (folder / "output.txt").write_text(done.stdout + done.stderr)
+    return folder
+
+
+@pytest.fixture
+def smoke_copy(smoke, tmp_path) -> Path:
+    """A copy of `smoke` of a test's own."""
+    return Path(shutil.copytree(smoke, tmp_path / "smoke", symlinks=True))

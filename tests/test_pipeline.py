@@ -2,11 +2,8 @@
 
 import ast
 import json
-import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,57 +11,14 @@ import nbformat
 import psutil
 import pytest
 from dvc.repo import Repo
+from repository import ENVIRONMENT, ROOT, change, copy_repository, run
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from pconv.params import Params, flat, load_params
 
-ROOT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 UNTRACKED = {"train.workers", "train.checkpoint_seconds"}  # they change no result
-
-
-ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def run(folder, *command, check=True, **variables):
-    """Run a command with this environment's programs first, its output captured."""
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT | variables, capture_output=True, text=True)
-    assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
-def copy_repository(target):
-    """What git tracks or would track, as one commit."""
-    names = run(ROOT, "git", "ls-files", "-co", "--exclude-standard", "-z").stdout.split("\0")
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    run(target, "git", "init", "-q")
-    run(target, "git", "add", "-A")
-    run(target, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "copy")
-    return target
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A copy of the repository in which the pipeline has run once."""
-    folder = copy_repository(tmp_path_factory.mktemp("smoke"))
-    run(folder, "python", "-m", "pconv.params", "params/smoke.yaml", PYTHONPATH="src")
-    done = run(folder, "dvc", "repro")
-    (folder / "output.txt").write_text(done.stdout + done.stderr)
-    return folder
-
-
-def change(path, key, value):
-    """Set one key, a.b.c, of a parameter file."""
-    values = section = YAML(typ="safe").load(path)
-    *parts, last = key.split(".")
-    for part in parts:
-        section = section[part]
-    section[last] = value
-    YAML().dump(values, path)
 
 
 def changed(folder):
@@ -121,10 +75,9 @@ def test_two_forced_runs_give_the_same_lock(smoke):
     assert (smoke / "dvc.lock").read_bytes() == before
 
 
-def test_a_run_killed_in_training_ends_with_the_same_weights(smoke, tmp_path):
+def test_a_run_killed_in_training_ends_with_the_same_weights(smoke, smoke_copy):
     """SIGKILL to DVC, papermill and the kernel alike, in the middle of stage 1; then `dvc repro` again."""
-    folder = tmp_path / "killed"
-    shutil.copytree(smoke, folder, symlinks=True)
+    folder = smoke_copy
     change(folder / "params.yaml", "train.checkpoint_seconds", 0)
     whole = load_file(folder / "models" / "stage1" / "last.safetensors")
     command = ["dvc", "repro", "--force", "--single-item", "train-stage1"]
@@ -245,9 +198,8 @@ def test_a_stage_depends_on_exactly_the_source_files_it_uses(stage):
     assert sources == expected
 
 
-def test_a_wrong_key_stops_every_stage_before_any_work(smoke, tmp_path):
-    folder = tmp_path / "wrong"
-    shutil.copytree(smoke, folder, symlinks=True)
+def test_a_wrong_key_stops_every_stage_before_any_work(smoke_copy):
+    folder = smoke_copy
     change(folder / "params.yaml", "evaluate.baseline", ["telea"])
     for stage in PIPELINE:
         done = run(folder, "dvc", "repro", "--force", "--single-item", stage, check=False)

@@ -1,0 +1,54 @@
+"""A copy of the repository in which commands run as a user would run them, whatever the git settings of this user."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = {  # no signing, hooks, line endings or identity of the user who runs the tests
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "t",
+    "GIT_AUTHOR_EMAIL": "t@example.org",
+    "GIT_COMMITTER_NAME": "t",
+    "GIT_COMMITTER_EMAIL": "t@example.org",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+# A git hook, which may be what runs the tests, sets GIT_DIR and the like.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | SETTINGS
+
+
+def run(folder, *command, check=True, **variables):
+    """Run a command with this environment's programs first, its output captured."""
+    environment = ENVIRONMENT | variables
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def copy_repository(target):
+    """Copy what git tracks or would track into a folder, as one commit; returns the folder."""
+    command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]  # of this repository: with the user's settings
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    run(target, "git", "init", "-q")
+    run(target, "git", "add", "-A")
+    run(target, "git", "commit", "-qm", "copy")
+    return target
+
+
+def change(path, key, value):
+    """Set one key, a.b.c, of a parameter file."""
+    values = section = YAML(typ="safe").load(path)
+    *parts, last = key.split(".")
+    for part in parts:
+        section = section[part]
+    section[last] = value
+    YAML().dump(values, path)
