@@ -7,7 +7,7 @@ import json
 from common import RESULTS
 from matplotlib.figure import Figure
 
-from pconv.figures import METHODS
+from pconv.figures import METHODS, encode
 from pconv.project import project_root
 
 
@@ -65,4 +65,4 @@ def draw(results: dict) -> Figure:
 
 if __name__ == "__main__":
     path = project_root() / RESULTS
-    draw(json.loads(path.read_text())).savefig(path.with_suffix(".png"), metadata={"Software": None})
+    path.with_suffix(".png").write_bytes(encode(draw(json.loads(path.read_text()))))

@@ -5,7 +5,7 @@
 Every candidate changes params.yaml in the keys named in CANDIDATES and trains both stages for as many steps as fit into
 the same time, at the fastest step seen in a warm-up, so that a busy machine favours nobody. One photograph says little,
 so two of the training photographs are held out, too: measured is on crops of HELD_OUT and of the validation photograph.
-The test photographs have no say. The results go to reports/trials.csv, one row per candidate, and crops to trials.png.
+The test photographs have no say. The results go to reports/trials.csv, one row per candidate, and crops to trials.jpg.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from common import changed
 
 from pconv.baselines import fill
-from pconv.figures import masked, picture_grid
+from pconv.figures import encode, masked, picture_grid
 from pconv.hardware import keep_memory
 from pconv.losses import InpaintingLoss
 from pconv.masks.convention import compose
@@ -139,7 +139,8 @@ def main() -> None:
             pictures.append(list(comp[:8]))
             table = pd.DataFrame.from_dict(rows, orient="index").round(4)
             table.to_csv(target / "trials.csv", index_label="candidate")
-            picture_grid(pictures, labels=["truth", "masked", *rows]).savefig(target / "trials.png")
+            figure = picture_grid(pictures, labels=["truth", "masked", *rows])
+            (target / "trials.jpg").write_bytes(encode(figure, photographs=True))
             print(table.to_string(), flush=True)
 
 

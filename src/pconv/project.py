@@ -42,3 +42,8 @@ def state_folder(stage: int) -> Path:
 def plot_folder() -> Path:
     """Return the folder of the curves and tables that `dvc plots` draws."""
     return project_root() / "reports" / "plots"
+
+
+def figure_folder() -> Path:
+    """Return the folder of the pictures that pages outside the notebooks show, or that 06-compare reads."""
+    return project_root() / "reports" / "figures"

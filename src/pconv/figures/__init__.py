@@ -2,17 +2,23 @@
 
 Each notebook has a module of its own here, so that a change to its figures makes no other stage run again.
 
-Pictures are drawn pixel by pixel (no smoothing), and holes have one colour throughout.
+Pictures are drawn pixel by pixel (magnified by whole numbers, never smoothed), and holes have one colour throughout.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+from itertools import accumulate, zip_longest
 
+import cv2
 import matplotlib as mpl
 import numpy as np
 from IPython.display import Image, display
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import IdentityTransform
+
+from pconv.project import figure_folder
 
 HOLE = (0.93, 0.35, 0.16)  # the colour of a hole, in every picture
 METHODS = {  # the colour of a method, in every plot
@@ -22,12 +28,19 @@ METHODS = {  # the colour of a method, in every plot
     "navier-stokes": "#61a5c2",
     "biharmonic": "#3d7a45",
 }
+GAP = 8  # pixels between pictures
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # smallest for line art
+JPEG = [
+    *(cv2.IMWRITE_JPEG_QUALITY, 90),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    *(cv2.IMWRITE_JPEG_OPTIMIZE, 1),
+    *(cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+]
 COLOURS = ("#d1421f", "#2a6f97", "#3d7a45", "#c79a1e", "#7a4f9a", "#61a5c2", "#8c8c8c")
 
 mpl.rcParams.update(
     {
         "figure.dpi": 110,
-        "savefig.dpi": 110,
         "figure.constrained_layout.use": True,
         "font.size": 11,
         "axes.titlesize": 11,
@@ -44,12 +57,36 @@ mpl.rcParams.update(
 )
 
 
-def show(figure: Figure, name: str) -> None:
-    """Save a figure as reports/figures/`name`.png and display that file's pixels in the notebook."""
-    path = Path("reports/figures") / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
-    display(Image(data=path.read_bytes()))
+def draw(figure: Figure) -> np.ndarray:
+    """Return the pixels of a figure: (H, W, 3) uint8, RGB."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def encode(figure: Figure, photographs: bool = False) -> bytes:
+    """Return a figure as an image file: an exact PNG, or a JPEG, about half as large, if it shows photographs.
+
+    The JPEG keeps colour at full resolution; at half of it, as is usual, the edges of holes blur. WebP would be smaller
+    still, but GitHub, nbviewer and nbconvert do not show it in a notebook.
+    """
+    suffix, options = (".jpg", JPEG) if photographs else (".png", PNG)
+    _, file = cv2.imencode(suffix, cv2.cvtColor(draw(figure), cv2.COLOR_RGB2BGR), options)
+    return file.tobytes()
+
+
+def show(figure: Figure, photographs: bool = False, name: str | None = None) -> None:
+    """Display a figure in the notebook, in the format that `encode` chooses; nothing else keeps a copy.
+
+    Only a figure that a page outside the notebook shows has a `name`: reports/figures/`name`.png, or .jpg, gets the
+    same bytes.
+    """
+    data = encode(figure, photographs)
+    if name:
+        path = figure_folder() / f"{name}.{'jpg' if photographs else 'png'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    display(Image(data=data))
 
 
 def to_picture(image) -> np.ndarray:
@@ -66,38 +103,75 @@ def masked(image, mask) -> np.ndarray:
     return np.where(valid > 0.5, to_picture(image), np.array(HOLE))
 
 
-def picture_grid(rows, columns=(), labels=(), cell=1.5) -> Figure:
-    """Rows of pictures with a title above each column and a label before each row; `cell` is a side in inches."""
-    count = max(len(row) for row in rows)
-    left = 0.11 * max((len(line) for label in labels for line in label.split("\n")), default=0)
-    figure = Figure(figsize=(count * cell + left, len(rows) * cell + 0.35 * bool(columns)))
-    axes = figure.subplots(len(rows), count, squeeze=False)
-    for i, row in enumerate(rows):
-        for j, axis in enumerate(axes[i]):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.grid(False)
-            axis.spines[:].set_visible(False)
-            if j < len(row) and row[j] is not None:
-                axis.imshow(to_picture(row[j]))
-    for axis, title in zip(axes[0], columns, strict=False):
-        axis.set_title(title)
-    for row, label in zip(axes, labels, strict=False):
-        row[0].set_ylabel(label, rotation=0, ha="right", va="center")
+def picture_grid(rows, columns=(), labels=(), cell: int = 128) -> Figure:
+    """Draw rows of pictures with a title above each column and a label before each row; `cell` as for `magnify`."""
+    return _draw_tiles(rows, [columns, *[()] * (len(rows) - 1)], labels, cell)
+
+
+def gallery(pictures, titles, columns: int = 5, cell: int = 128) -> Figure:
+    """Draw pictures in rows of `columns`, each below its own title; `cell` as for `magnify`."""
+    starts = range(0, len(pictures), columns)
+    rows, titles = ([each[start : start + columns] for start in starts] for each in (pictures, titles))
+    return _draw_tiles(rows, titles, (), cell)
+
+
+def magnify(image, cell: int) -> np.ndarray:
+    """Return an image, as `to_picture` takes it, with its shorter side `cell` pixels or more, but less than twice that.
+
+    A small one is magnified by a whole number, so that each pixel becomes a square; a large one is reduced by a whole
+    number, so that each pixel is a mean of squares. The result is (H, W, 3) uint8.
+    """
+    picture = to_picture(image)
+    if picture.dtype != np.uint8:
+        picture = np.rint(255 * picture).astype(np.uint8)
+    height, width = picture.shape[:2]
+    times = math.ceil(cell / min(height, width))
+    if times > 1:
+        return picture.repeat(times, axis=0).repeat(times, axis=1)
+    parts = min(height, width) // cell
+    return cv2.resize(picture, (width // parts, height // parts), interpolation=cv2.INTER_AREA)
+
+
+def _draw_tiles(rows, titles, labels, cell: int) -> Figure:
+    """Draw rows of pictures, with a title above each and a label before each row.
+
+    Axes would resample pictures to the room that text leaves. Here pictures keep their pixels, and text gets its room.
+    """
+    tiles = [[magnify(image, cell) for image in row] for row in rows]
+    height, width = np.max([tile.shape[:2] for row in tiles for tile in row], axis=0)
+    title_columns = zip_longest(*titles, [""] * max(map(len, tiles)), fillvalue="")
+    widths = [max([width, *(_text_size(title)[0] for title in column)]) for column in title_columns]
+    heads = [max([0, *(_text_size(title)[1] for title in row)]) for row in titles]
+    left = max([GAP, *(_text_size(label)[0] for label in labels)])
+    lefts = list(accumulate([w + GAP for w in widths], initial=left))
+    tops = list(accumulate([head + height + GAP for head in heads], initial=GAP))
+    figure = _blank(lefts[-1], tops[-1])
+    for row, names, head, top in zip(tiles, titles, heads, tops, strict=False):
+        y = tops[-1] - top - head  # pixels count from the bottom
+        for tile, x, room in zip(row, lefts, widths, strict=False):
+            figure.figimage(tile, x + (room - tile.shape[1]) // 2, y - tile.shape[0])
+        for name, x, room in zip(names, lefts, widths, strict=False):
+            _write(figure, x + room / 2, y + GAP / 2, name, ha="center", va="bottom")
+    for label, head, top in zip(labels, heads, tops, strict=False):
+        _write(figure, left - GAP, tops[-1] - top - head - height / 2, label, ha="right", va="center")
     return figure
 
 
-def gallery(pictures, titles, columns=5, cell=2.1) -> Figure:
-    """Pictures in rows of `columns`, each below its own title; `cell` is a side in inches."""
-    rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(columns * cell, rows * (cell + 0.45)), layout="compressed")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, (picture, title) in zip(axes, zip(pictures, titles, strict=True), strict=False):
-        axis.imshow(to_picture(picture))
-        axis.set_title(title)
-    return figure
+def _blank(width: int, height: int) -> Figure:
+    """Return an empty figure of this many pixels. The half pixel outlives rounding, since canvases round down."""
+    dpi = mpl.rcParams["figure.dpi"]
+    return Figure(figsize=((width + 0.5) / dpi, (height + 0.5) / dpi), layout="none")
+
+
+def _write(figure: Figure, x: float, y: float, text: str, **style) -> None:
+    """Write text at pixels counted from the lower left corner."""
+    figure.text(x, y, text, transform=IdentityTransform(), **style)
+
+
+def _text_size(text: str) -> tuple[int, int]:
+    """Return the width and height of some lines of text in pixels, with a gap to both sides and half a gap below."""
+    box = FigureCanvasAgg(Figure()).figure.text(0, 0, text).get_window_extent()
+    return math.ceil(box.width) + 2 * GAP, math.ceil(box.height) + GAP // 2
 
 
 def mask_picture(mask) -> np.ndarray:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from pconv.figures import COLOURS
+from pconv.figures import COLOURS, gallery
 
 
 def metric_against_parameter(changes, results) -> Figure:
     """A row per metric (columns of `results`), a column per changed parameter, a labelled point per experiment."""
     metrics = [column for column in results if not column.startswith("over")]
-    figure = Figure(figsize=(0.6 + 3.4 * len(changes.columns), 2.3 * len(metrics)))
+    figure = Figure(figsize=(2.6 + 3.4 * len(changes.columns), 2.3 * len(metrics)))
     axes = figure.subplots(len(metrics), len(changes.columns), squeeze=False, sharey="row", sharex="col")
     for row, metric in zip(axes, metrics, strict=True):
         for axis, parameter in zip(row, changes, strict=True):
@@ -28,17 +27,10 @@ def metric_against_parameter(changes, results) -> Figure:
         row[0].set_ylabel(metric)
     for axis, parameter in zip(axes[-1], changes, strict=True):
         axis.set_xlabel(parameter)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(changes))
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper")
     return figure
 
 
 def experiment_rows(rows) -> Figure:
     """Named rows of pixels, (H, W, 3) uint8 each, one above the other."""
-    height, width = next(iter(rows.values())).shape[:2]
-    figure = Figure(figsize=(8, len(rows) * (8 * height / width + 0.3)))
-    for axis, (name, pixels) in zip(np.atleast_1d(figure.subplots(len(rows), 1)), rows.items(), strict=True):
-        axis.imshow(pixels)
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-        axis.set_title(name, loc="left")
-    return figure
+    return gallery(list(rows.values()), list(rows), columns=1)

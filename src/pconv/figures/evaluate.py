@@ -79,7 +79,7 @@ def evaluation_cases(cases, crops, comps) -> Figure:
             f"{Path(case.photograph).stem}, hole ratio {case.hole_ratio:.2f}\n{case.baseline} {case.theirs:.1f} dB\n"
             f"pconv {case.ours:.1f} dB: {case.gain:+.1f} dB"
         )
-    return picture_grid(rows, ["masked", "best baseline", _method_title("pconv"), "truth"], labels, cell=1.7)
+    return picture_grid(rows, ["masked", "best baseline", _method_title("pconv"), "truth"], labels)
 
 
 def _method_title(method: str) -> str:

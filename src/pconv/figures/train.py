@@ -26,7 +26,7 @@ def training_curves(history) -> Figure:
             points = [(row["step"], row[f"{split}/{term}"]) for row in history if f"{split}/{term}" in row]
             if points:
                 axis.plot(*zip(*points, strict=True), style, label=split, markersize=4)
-        axis.set_title({"l1": "L1 of the composite, %", "psnr": "PSNR of the composite, dB"}.get(term, term))
+        axis.set_title({"l1": "composite: L1, %", "psnr": "composite: PSNR, dB"}.get(term, term))
         if term not in ("psnr", "l1"):
             axis.set_yscale("log")
         axis.set_xlabel("step")

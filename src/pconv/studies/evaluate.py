@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pconv.data.decoding import write_image
 from pconv.evaluate import MEAN, MEASURES, OURS, TITLES, Crop, Crops
-from pconv.project import plot_folder, project_root
+from pconv.project import figure_folder, plot_folder
 
 BORDERS = {False: "touching the border", True: "clear of the border"}
 
@@ -210,7 +210,7 @@ def painted(crops: Sequence[Crop], colour: Sequence[float]) -> Tensor:
 
 def write_row(pictures: Tensor, name: str) -> None:
     """Write reports/figures/`name`.png: pictures (N, 3, H, W) side by side, pixel by pixel, for 06-compare."""
-    path = project_root() / "reports" / "figures" / f"{name}.png"
+    path = figure_folder() / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = (255 * pictures).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     write_image(path, np.hstack(list(pixels)))

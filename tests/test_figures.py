@@ -1,0 +1,185 @@
+"""Figures: pictures keep their pixels, text its room, and files what the format promises."""
+
+import re
+from pathlib import Path
+
+import cv2
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from skimage import data
+
+from pconv import figures
+from pconv.figures.compare import experiment_rows, metric_against_parameter
+from pconv.figures.layer import shrinking
+from pconv.figures.train import samples_over_time, training_curves, training_samples
+
+ROOT = Path(__file__).parents[1]
+TERMS = ("loss", "valid", "hole", "perceptual", "style", "tv", "l1", "psnr")
+
+
+def photograph(size=128):
+    """A photograph (3, H, W) in [0, 1]."""
+    pixels = cv2.resize(data.astronaut(), (size, size), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(pixels).permute(2, 0, 1) / 255
+
+
+def thin_holes(size=128):
+    """A mask (1, H, W) whose holes are lines one and two pixels wide, where halved colour resolution shows most."""
+    mask = torch.ones(1, size, size)
+    mask[:, 10::16] = mask[:, :, 13::32] = mask[:, :, 14::32] = 0
+    return mask
+
+
+def photographs():
+    masked = figures.masked(photograph(), thin_holes())
+    return figures.picture_grid([[masked, photograph()]], ["masked", "truth"], ["0.1-0.2"])
+
+
+def plot():
+    terms = [f"{split}/{term}" for term in TERMS for split in ("train", "val")]
+    return training_curves([{"step": step, **dict.fromkeys(terms, 1 / (step + 1))} for step in range(5)])
+
+
+def decode(file: bytes):
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def error(figure):
+    """The absolute error of a figure's JPEG, per value."""
+    return np.abs(decode(figures.encode(figure, photographs=True)).astype(int) - figures.draw(figure))
+
+
+def holds(picture, figure):
+    """Whether a figure shows a picture (H, W, 3) uint8 somewhere, pixel by pixel."""
+    pixels, (height, width) = figures.draw(figure), picture.shape[:2]
+    corners = np.argwhere((pixels == picture[0, 0]).all(axis=2))
+    return any(np.array_equal(pixels[y : y + height, x : x + width], picture) for y, x in corners)
+
+
+# Files
+
+
+@pytest.mark.parametrize("figure", [plot, photographs])
+def test_png_is_exact(figure):
+    assert np.array_equal(decode(figures.encode(figure())), figures.draw(figure()))
+
+
+def test_photographs_stay_within_a_bound_of_the_exact_pixels():
+    found = error(photographs())
+    assert found.mean() < 3 and np.quantile(found, 0.999) < 30  # of 255
+
+
+def test_thin_holes_keep_their_colour(monkeypatch):
+    hole = np.rint(255 * np.array(figures.HOLE))
+    figure = photographs()
+    holes = (figures.draw(figure) == hole).all(axis=2)
+    assert holes.sum() > 1000
+    assert error(figure)[holes].mean() < 8
+    halved = [*figures.JPEG, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
+    monkeypatch.setattr(figures, "JPEG", halved)
+    assert error(figure)[holes].mean() > 16, "the usual JPEG would do as well"
+
+
+def test_photographs_take_fewer_bytes():
+    assert len(figures.encode(photographs(), photographs=True)) < 0.7 * len(figures.encode(photographs()))
+
+
+@pytest.mark.parametrize("kind", [True, False])
+@pytest.mark.parametrize("figure", [plot, photographs])
+def test_equal_figures_give_equal_bytes(figure, kind):
+    assert figures.encode(figure(), kind) == figures.encode(figure(), kind)
+
+
+@pytest.mark.parametrize(("kind", "mime", "suffix"), [(True, "image/jpeg", ".jpg"), (False, "image/png", ".png")])
+def test_the_notebook_shows_the_bytes_of_the_file(tmp_path, monkeypatch, kind, mime, suffix):
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    shown = []
+    monkeypatch.setattr(figures, "display", shown.append)
+    figures.show(photographs(), photographs=kind, name="a")
+    figures.show(photographs(), photographs=kind)
+    bundle, _ = shown[0]._repr_mimebundle_()
+    assert set(bundle) == {mime}
+    assert shown[0].data == shown[1].data == (tmp_path / "reports" / "figures" / f"a{suffix}").read_bytes()
+    assert len(list((tmp_path / "reports" / "figures").iterdir())) == 1
+
+
+def test_only_what_the_readme_shows_is_written_to_a_file_as_well():
+    linked = re.findall(r"\(reports/figures/([\w-]+)\.jpg\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    sources = "".join(
+        cell.source
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+    )
+    assert sorted(linked) == re.findall(r"photographs=True, name=\"([\w-]+)\"", sources)
+
+
+# Pixels
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (32, 32), (100, 100), (127, 300), (128, 768)])
+def test_small_pictures_are_magnified_by_whole_numbers(shape):
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    shown = figures.magnify(picture, 128)
+    times = shown.shape[0] // shape[0]
+    assert 128 <= min(shown.shape[:2]) < 256
+    assert np.array_equal(shown, np.kron(picture, np.ones((times, times, 1), np.uint8)))
+
+
+@pytest.mark.parametrize(("size", "parts"), [(256, 2), (512, 4), (640, 5)])
+def test_large_pictures_are_reduced_to_means(size, parts):
+    picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    means = picture.reshape(128, parts, 128, parts, 3).mean(axis=(1, 3))
+    assert np.abs(figures.magnify(picture, 128) - means).max() <= 0.501
+
+
+def test_values_between_0_and_1_are_rounded_to_pixels():
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16).repeat(3, axis=0)
+    assert np.array_equal(figures.magnify(torch.from_numpy(pixels) / 255, 16), pixels.transpose(1, 2, 0))
+
+
+def test_grids_and_galleries_show_every_picture_pixel_by_pixel():
+    pictures = [np.random.default_rng(n).integers(0, 256, (128, 128, 3), dtype=np.uint8) for n in range(5)]
+    grid = figures.picture_grid([pictures[:3], pictures[3:]], ["a", "b\nand more", "c"], ["one", "two"])
+    gallery = figures.gallery(pictures, ["a title that is wider than its picture"] * 5, columns=2)
+    rows = experiment_rows({str(n): picture for n, picture in enumerate(pictures)})
+    assert all(holds(picture, figure) for picture in pictures for figure in (grid, gallery, rows))
+
+
+def test_samples_are_shown_pixel_by_pixel():
+    image, mask = (255 * photograph()).byte(), thin_holes().byte()
+    pixels = image.permute(1, 2, 0).numpy()
+    assert holds(pixels, samples_over_time({10: image[None]}, (image[None], mask[None])))
+    assert holds(pixels, training_samples([(image, torch.ones_like(mask))] * 3))
+
+
+# Text
+
+
+def experiments(count, names):
+    """A table of `count` changed parameters and one of metrics, a row for each name."""
+    changes = pd.DataFrame({f"loss.term{i}": range(len(names)) for i in range(count)}, names, dtype=object)
+    return changes, pd.DataFrame({"PSNR, dB": 20.0, "SSIM": 0.8, "L1, %": 2.0}, names)
+
+
+LONG = "a-name-that-is-longer-than-most-names"
+TEXTS = {
+    "titles": lambda: figures.picture_grid([[photograph(32)]] * 2, [LONG], [f"{3 * LONG}\nin two lines", LONG]),
+    "labels": lambda: figures.picture_grid([[photograph(32)]], labels=["three\nshort\nlines"]),
+    "gallery": lambda: figures.gallery([photograph(32)] * 3, [f"{LONG}\nin\nthree lines"] * 3, columns=2),
+    "rows": lambda: experiment_rows({LONG: np.zeros((32, 32, 3), np.uint8)}),
+    "one parameter": lambda: metric_against_parameter(*experiments(1, ["bccf388", "style-120", "width-16", LONG])),
+    "five parameters": lambda: metric_against_parameter(*experiments(5, ["bccf388", LONG])),
+    "layers": lambda: shrinking(np.ones((8, 8)), {LONG: [0.3, 0.1], "two": [0.2, 0.1]}),
+    "curves": plot,
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_no_text_is_cut(name):
+    pixels = figures.draw(TEXTS[name]())
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (edge == 255).all()
