@@ -89,10 +89,11 @@ def test_the_manifest_holds_relative_paths_and_sizes(project):
 def test_the_command_writes_the_manifest_or_says_what_is_wrong(project):
     command = [sys.executable, "-m", "pconv.data"]
     environment = {"PYTHONPATH": str(SOURCE), "PATH": ""}
-    (project / "params.yaml").write_text("data: {source: packaged}\n")
+    text = (SOURCE.parent / "params" / "smoke.yaml").read_text()
+    (project / "params.yaml").write_text(text)
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "photographs: 7 train, 1 val, 3 test\n")
-    (project / "params.yaml").write_text("data: {source: folder, folder: nowhere}\n")
+    (project / "params.yaml").write_text(text.replace("packaged, folder: null", "folder, folder: nowhere"))
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"data.folder: no folder {project / 'nowhere'}" in done.stderr

@@ -131,7 +131,7 @@ RUNS = {
 def runs(tmp_path_factory):
     """The RUNS, all at once, by papermill's command line: name -> (exit status, stdout, stderr, output path)."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "bad.yaml").write_text("train:\n  batch: many\n")
+    (folder / "bad.yaml").write_text((ROOT / "params.yaml").read_text().replace("batch: 4", "batch: many"))
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     processes = {}
     for name, nb in RUNS.items():

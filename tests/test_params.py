@@ -1,9 +1,11 @@
 """The schema: complete sets, the paper's numbers, and what is said of each wrong key, type or value."""
 
 import os
+import re
 import subprocess
 import sys
 from copy import deepcopy
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from pconv.params import Params, ParamsError, Stage, load_params, use
 from pconv.project import project_root
 
 ROOT = Path(__file__).parents[1]
+SMOKE = (ROOT / "params" / "smoke.yaml").read_text()
 SETS = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
 
 
@@ -45,16 +48,24 @@ def changed(key, value):
     return values
 
 
+def merged(values, changes):
+    """Values with changes, section by section."""
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(values.get(key), dict)
+        values[key] = merged(values[key], value) if both else value
+    return values
+
+
 @pytest.fixture
 def write(tmp_path):
-    """Write a parameter file: text as it is, anything else as YAML."""
+    """Write a parameter file: text and bytes as they are, anything else as changes to the smoke set."""
     path = tmp_path / "params.yaml"
 
     def write(content):
-        if isinstance(content, str):
-            path.write_text(content)
+        if isinstance(content, str | bytes):
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
         else:
-            YAML().dump(content, path)
+            YAML().dump(merged(YAML(typ="safe").load(ROOT / "params" / "smoke.yaml"), content), path)
         return path
 
     return write
@@ -124,9 +135,8 @@ def test_paper_sets_hold_the_papers_numbers(name, more):
     assert params.data.source == "folder"
 
 
-def test_defaults_are_the_papers(write):
-    params = load_params(write({"seed": 3}))
-    assert params.seed == 3
+def test_defaults_are_the_papers():
+    params = Params()
     assert {key: value_at(params, key) for key in PAPER} == PAPER
 
 
@@ -146,7 +156,7 @@ WRONG_VALUES = {  # of the right type, but out of range
     "masks.train": [0, -1],
     "masks.val": [0, -1],
     "masks.test": [0, -1],
-    "model.width": [0, -1],
+    "model.width": [0, -1, 1025, 10**9],
     "model.depth": [0, 1, 10],
     "loss.vgg": [""],
     "loss.valid": [-1.0, float("nan"), float("inf")],
@@ -233,8 +243,7 @@ def test_values_at_the_edge_are_allowed(write, key, value):
             "train.stage1.epoch: unknown key; did you mean epochs? allowed here: epochs, lr, lr_end, steps",
         ),
         ({"x": 1}, "x: unknown key; allowed here: data, evaluate, loss, masks, model, seed, train"),
-        ("1: 2", "1: unknown key; allowed here: data, evaluate, loss, masks, model, seed, train"),
-        ({"train": {"stage2": {"epochs": 3}}}, "train.stage2.lr: missing, and it has no default"),
+        ({1: 2}, "1: unknown key; allowed here: data, evaluate, loss, masks, model, seed, train"),
         ({"model": None}, "model = None: expected a section with width, depth"),
         ({"model": 3}, "model = 3: expected a section with width, depth"),
         ({"data": {"source": "flickr"}}, "data.source = 'flickr': input should be 'packaged' or 'folder'"),
@@ -243,10 +252,11 @@ def test_values_at_the_edge_are_allowed(write, key, value):
             {"data": {"source": "folder", "folder": None}},
             "data.folder = None: data.source = folder needs the path of a folder of photographs",
         ),
-        ({"data": {"crop": [0.6, 0.3]}}, "data.crop = [0.6, 0.3]: the least share comes first"),
+        ({"data": {"crop": [0.6, 0.3]}}, "data.crop = [0.6, 0.3]: the smaller fraction comes first"),
         (
-            {"loss": dict.fromkeys(("valid", "hole", "perceptual", "style", "tv"), 0)},
-            "loss: all weights are 0; at least one has to be above",
+            {"loss": {"hole": 0, "perceptual": 0}},
+            "loss.hole = loss.perceptual = 0: no term compares the hole with the truth place by place, so nothing "
+            "would be learnt there; give one of them a weight above 0",
         ),
         (
             {"data": {"size": 31}, "model": {"depth": 6}},
@@ -254,13 +264,23 @@ def test_values_at_the_edge_are_allowed(write, key, value):
         ),
         (
             {"data": {"size": 64}, "model": {"depth": 6}, "train": {"batch": 1}},
-            "train.batch = 1 with data.size = 64 and model.depth = 6: batch norm needs a batch of at least 2, a size "
-            "above 64 px, or a smaller depth",
+            "train.batch = 1 with data.size = 64 and model.depth = 6: batch norm needs 2 crops for each process, "
+            "a size above 64 px, or a smaller depth",
+        ),
+        (
+            {"data": {"size": 64}, "model": {"depth": 6}, "train": {"batch": 3, "processes": 3}},
+            "train.batch = 3 shared by 3 processes with data.size = 64 and model.depth = 6: batch norm needs 2 crops "
+            "for each process, a size above 64 px, or a smaller depth",
+        ),
+        (
+            {"train": {"batch": 4, "processes": 3}},
+            "train.batch = 4: 3 processes (train.processes) cannot share it equally",
         ),
         ("seed: 1\nseed: 2\n", 'not valid YAML: line 2: found duplicate key "seed" with value "2"'),
         ("seed: 1\ndata: [\n", "not valid YAML: line 3: "),
         ("seed: !!python/object/apply:os.getcwd []", "not valid YAML: line 1: could not determine a constructor"),
         ("\0", "not valid YAML: unacceptable character"),
+        ("seed: 1\n--- \nseed: 2\n", "not valid YAML: line 2: but found another document"),
         ("", "expected sections such as data and model, found nothing"),
         ("# only a comment\n", "expected sections such as data and model, found nothing"),
         ("- seed\n", "expected sections such as data and model, found list"),
@@ -271,8 +291,44 @@ def test_what_is_said_of_a_wrong_file(write, content, expected):
     assert line.startswith(expected)
 
 
-def test_a_batch_of_one_is_allowed_where_batch_norm_sees_several_pixels(write):
-    load_params(write({"data": {"size": 65}, "model": {"depth": 6}, "train": {"batch": 1}}))
+@pytest.mark.parametrize(
+    "batch, size, allowed", [(1, 64, False), (1, 65, True), (2, 64, True)], ids=["one value", "larger", "two crops"]
+)
+@pytest.mark.parametrize("processes", [1, 3])
+def test_batch_norm_needs_two_values_in_each_process(write, batch, size, allowed, processes):
+    content = {
+        "data": {"size": size},
+        "model": {"depth": 6},
+        "train": {"batch": batch * processes, "processes": processes},
+    }
+    if allowed:
+        assert load_params(write(content)).train.processes == processes
+    else:
+        assert "batch norm" in problems(write(content))[0]
+
+
+def test_synchronised_batch_norm_sees_the_crops_of_all_processes(write):
+    content = {"data": {"size": 64}, "model": {"depth": 6}, "train": {"batch": 3, "processes": 3, "sync_norm": True}}
+    load_params(write(content))
+
+
+def test_a_number_of_processes_that_params_yaml_leaves_open_is_checked_by_itself(write):
+    params = load_params(write({"train": {"batch": 4, "processes": 0}}))
+    params.check_batch(2)
+    with pytest.raises(ParamsError, match="train.batch = 4: 3 processes"):
+        params.check_batch(3)
+
+
+TERMS = ("valid", "hole", "perceptual", "style", "tv")
+
+
+@pytest.mark.parametrize("used", [terms for n in range(6) for terms in combinations(TERMS, n)], ids="+".join)
+def test_some_term_must_say_what_belongs_in_the_hole(write, used):
+    content = {"loss": {term: float(term in used) for term in TERMS}}
+    if {"hole", "perceptual"} & set(used):
+        load_params(write(content))
+    else:
+        assert problems(write(content))[0].startswith("loss.hole = loss.perceptual = 0: ")
 
 
 def test_several_problems_are_several_lines(write):
@@ -280,11 +336,190 @@ def test_several_problems_are_several_lines(write):
     assert [line.split(" ")[0] for line in lines] == ["data.size", "data.fold:", "loss.tv", "sed:"]
 
 
+def test_of_very_many_problems_the_first_are_said(write):
+    lines = problems(write({f"key{number}": 1 for number in range(1000)}))
+    assert len(lines) == 10 and lines[-1] == "and 991 problems more"
+
+
+@pytest.mark.parametrize("key", [*leaves(), "data", "train", "train.stage2"])
+def test_a_key_that_is_not_there_is_named(write, key):
+    values = YAML(typ="safe").load(ROOT / "params" / "smoke.yaml")
+    *parts, last = key.split(".")
+    section = values
+    for part in parts:
+        section = section[part]
+    del section[last]
+    path = write("")
+    YAML().dump(values, path)
+    assert problems(path) == [f"no {key}: a parameter file gives every key"]
+
+
+def test_a_misspelt_key_is_missing_and_unknown(write):
+    text = (ROOT / "params" / "smoke.yaml").read_text()
+    missing, unknown = problems(write(text.replace("size:", "siz:")))
+    assert missing == "no data.size: a parameter file gives every key"
+    assert unknown.startswith("data.siz: unknown key; did you mean size?")
+
+
+# Hostile files: one short line for each problem, at once
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi")
+)
+MERGES = "a: &a {x: 1}\n" + "".join(
+    f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n" for a, b in pairwise("abcdefghi")
+)
+HOSTILE = {
+    "a bomb of aliases": (BOMB, "line 5: too much, with every alias written out"),
+    "a bomb of merge keys": (MERGES, "line 6: too much, with every alias written out"),
+    "a large anchor, often": (f"a: &a {'x' * 50_000}\nb: [{', '.join(['*a'] * 100)}]", "line 2: too much"),
+    "an alias in itself": ("seed: &x [*x]", "line 1: *x contains itself"),
+    "an unknown alias": ("seed: *x", "not valid YAML: line 1: found undefined alias 'x'"),
+    "brackets": ("seed: " + "[" * 5000 + "]" * 5000, "line 1: nested more than 20 deep"),
+    "braces": ("seed: " + "{a: " * 5000 + "}" * 5000, "line 1: nested more than 20 deep"),
+    "dashes": ("seed: \n" + "- " * 5000, "line 2: nested more than 20 deep"),
+    "digits": ("seed: " + "9" * 5000, "not valid YAML: line 1: 99999"),
+    "digits, hexadecimal": ("seed: 0x" + "f" * 5000, "not valid YAML: line 1: 0xfff"),
+    "day 32": ("seed: 2020-01-32", "not valid YAML: line 1: 2020-01-32 cannot be read: day is out of range"),
+    "a type it is not": ("seed: !!int x", "not valid YAML: line 1: x cannot be read: "),
+    "a truth value that is none": ("seed: !!bool x", "not valid YAML: line 1: x cannot be read: "),
+    "a foreign type": ("seed: !foo x", "not valid YAML: line 1: could not determine a constructor for the tag"),
+    "a key of mappings": ("? [a, {b: 1}]\n: 1", "not valid YAML: "),
+    "tabs": ("data:\n\tsize: 32", "not valid YAML: line 2: found character '\\t' that cannot start any token"),
+    "latin-1": (b"seed: 0 # f\xfcr", "not valid YAML: unacceptable character #x00fc"),
+    "a control character": ("seed: \x07", "not valid YAML: unacceptable character #x0007"),
+    "a newer YAML": ("%YAML 9.9\n--- \nseed: 1", "not valid YAML: line 1: found incompatible YAML document"),
+    "a large file": ("#" * 100_001, "Larger than 100,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_gives_one_short_line(write, name):
+    content, expected = HOSTILE[name]
+    (line,) = problems(write(content))
+    assert line.startswith(expected) and len(line) < 250
+
+
+@pytest.mark.parametrize("value", ["x" * 50_000, ["x"] * 3000, {"x" * 50_000: 1}, 2**62, "\x1b[31m", "a\nb\u2028c"])
+@pytest.mark.parametrize("key", ["seed", "data", "data.crop", "loss.vgg"])
+def test_no_message_is_long_or_holds_control_characters(write, key, value):
+    path = write("")
+    YAML().dump(changed(key, value), path)
+    try:
+        load_params(path)
+    except ParamsError as error:
+        lines = str(error).split("\n")
+        assert len(lines) <= 10 and all(line.isprintable() and len(line) < len(str(path)) + 200 for line in lines)
+    else:
+        assert key == "loss.vgg"  # which is a path, and may be any text
+
+
+@pytest.mark.parametrize("key", ["x" * 50_000, "\x1b[31m", "a\nb", "'"])
+def test_no_message_repeats_a_strange_key(write, key):
+    (line,) = problems(write({key: 1}))
+    assert line.isprintable() and len(line) < 200 and ": unknown key; " in line
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("1e-3", 1e-3),
+        ("1E-3", 1e-3),
+        ("0.1e-2", 1e-3),
+        ("+0.001", 1e-3),
+        (".001", 1e-3),
+        ("1", 1),
+        ("'1e-3'", None),
+        ("1e-999", None),
+        (".nan", None),
+        (".inf", None),
+        ("-0.0", None),
+        ("1 000", None),
+    ],
+)
+def test_how_a_number_may_be_written(write, text, value):
+    """As YAML 1.2 has it: an exponent needs no point, and quotes make a text of it."""
+    path = write(re.sub(r"lr: [^,}]+", f"lr: {text}", SMOKE, count=1))
+    if value is not None:
+        assert load_params(path).train.stage1.lr == value
+    else:
+        assert problems(path)[0].startswith("train.stage1.lr = ")
+
+
+@pytest.mark.parametrize("text, value", [("-0", 0), ("017", 17), ("0o17", 15), ("0x1f", 31), ("1_000", 1000)])
+def test_how_a_whole_number_may_be_written(write, text, value):
+    assert load_params(write(SMOKE.replace("seed: 0", f"seed: {text}"))).seed == value
+
+
+@pytest.mark.parametrize(
+    "key, text, hint",
+    [
+        ("recolour", "yes", "recolour = 'yes': input should be a valid boolean; write true or false"),
+        ("recolour", "NO", "recolour = 'NO': input should be a valid boolean; write true or false"),
+        ("workers", "1:30", "workers = '1:30': input should be a valid integer; write it without quotes"),
+        ("workers", "1e1", "workers = 10.0: input should be a valid integer; write it without quotes, decimals"),
+        ("workers", "2020-01-01", "workers = datetime.date(2020, 1, 1): input should be a valid integer"),
+        ("precision", "", "precision = None: input should be 'auto', 'float32' or 'bfloat16'"),
+    ],
+)
+def test_what_yaml_makes_of_a_value_is_said(write, key, text, hint):
+    (line,) = problems(write(re.sub(rf"{key}: \S+", f"{key}: {text}", SMOKE)))
+    assert line.startswith(f"train.{hint}")
+
+
+def test_a_folder_named_by_a_date_wants_quotes(write):
+    (line,) = problems(write(SMOKE.replace("folder: null", "folder: 2020-01-01")))
+    assert line.endswith("input should be a valid string; write it in quotes")
+
+
+@pytest.mark.parametrize("encode", ["utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark(write, encode):
+    assert load_params(write(SMOKE.encode(encode))) == load_params(ROOT / "params" / "smoke.yaml")
+
+
+def test_anchors_and_merge_keys_are_yaml_too(write):
+    start = SMOKE.index("  stage1:")
+    text = SMOKE[:start] + (
+        "  stage1: &one {lr: 0.1, lr_end: null, epochs: 1, steps: 2}\n"
+        "  stage2: {<<: *one, lr: 0.2}\n"
+        "evaluate:\n  baselines: [mean fill]\n"
+    )
+    params = load_params(write(text))
+    assert params.train.stage2 == Stage(lr=0.2, lr_end=None, epochs=1, steps=2)
+
+
+# Descriptions
+
+
+def fields(section=Params, prefix=""):
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}", field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from fields(field.annotation, f"{prefix}{name}.")
+
+
+@pytest.mark.parametrize("name, field", list(fields()), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_parameter_is_described_in_a_sentence(name, field):
+    said = field.description
+    assert said and said[0].isupper() and said.endswith(".") and len(said.split()) >= 4
+
+
+@pytest.mark.parametrize("stage", [0, 3, -1, "1", None, 1.5, "x" * 1000])
+def test_there_are_two_stages(stage):
+    with pytest.raises(ParamsError, match=r"^stage = .{1,80}: 1 or 2 is allowed$"):
+        Params().train.schedule(stage)
+    assert Params().train.schedule(1).lr == 1e-4 and Params().train.schedule(2).lr == 5e-5
+
+
 def test_files_that_cannot_be_read(tmp_path):
     assert problems(tmp_path / "none.yaml") == ["No such file or directory"]
-    assert problems(tmp_path) == ["Is a directory"]
-    (tmp_path / "utf16.yaml").write_bytes(b"seed: \xff\xfa")
-    assert problems(tmp_path / "utf16.yaml")[0].startswith("not valid YAML")
+    assert problems(tmp_path) == ["This is a folder, not a file"]
+    assert problems(Path("/dev/zero")) == ["Not a regular file"]
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert problems(tmp_path / "pipe.yaml") == ["Not a regular file"]
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    assert problems(tmp_path / "loop.yaml") == ["Too many levels of symbolic links"]
 
 
 # Where they are read from
@@ -355,7 +590,7 @@ def test_use_takes_only_a_set_that_names_every_key(tiny):
     """What it does not name would be the paper's, which takes days."""
     before = (tiny / "params.yaml").read_bytes()
     (tiny / "part.yaml").write_text(before.decode().replace("  batch: 2\n", "").replace("seed: 0\n", ""))
-    with pytest.raises(ParamsError, match=r"part\.yaml: no seed, train\.batch; a parameter set names every key"):
+    with pytest.raises(ParamsError, match=r"part\.yaml: no seed, train\.batch: a parameter file gives every key"):
         use(tiny / "part.yaml", tiny / "params.yaml")
     assert (tiny / "params.yaml").read_bytes() == before
 
@@ -376,15 +611,45 @@ def test_command_makes_a_set_the_current_one(tiny):
 
 
 def test_command_says_what_is_wrong_without_a_traceback(tiny, tmp_path):
-    (tiny / "bad.yaml").write_text("seed: -1\n")
+    (tiny / "bad.yaml").write_text((tiny / "params.yaml").read_text().replace("seed: 0", "seed: -1"))
     for folder, arguments, expected in (
         (tiny.folder, ["bad.yaml"], "bad.yaml: seed = -1: input should be greater than or equal to 0\n"),
+        (tiny.folder, ["photographs"], "photographs: This is a folder, not a file\n"),
+        (tiny.folder, ["/dev/zero"], "/dev/zero: Not a regular file\n"),
         (tiny.folder, ["none.yaml"], "none.yaml: No such file or directory\n"),
         (tiny.folder, [], "usage: python -m pconv.params params/NAME.yaml\n"),
         (tmp_path, ["x.yaml"], f"no dvc.yaml at or above {tmp_path}: run this inside the project\n"),
     ):
         done = command(folder, *arguments)
         assert (done.returncode, done.stderr) == (1, expected)
+
+
+def test_a_set_replaces_the_file_whole_or_not_at_all(tiny, monkeypatch):
+    before = (tiny / "params.yaml").read_bytes()
+    tiny.write("mine.yaml", seed=1)
+
+    def full(self, content):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(ParamsError, match=r"params\.yaml: cannot be replaced: No space left on device"):
+            use(tiny / "mine.yaml", tiny / "params.yaml")
+    assert (tiny / "params.yaml").read_bytes() == before
+    assert not list(tiny.folder.glob("*.partial"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_a_target_that_is_no_file_is_named(tiny, kind):
+    target = tiny / "params.yaml"
+    tiny.write("mine.yaml", seed=1)
+    target.unlink()
+    target.mkdir() if kind == "folder" else os.mkfifo(target)
+    with pytest.raises(
+        ParamsError, match=r"params\.yaml: cannot be replaced: (This is a folder, not a file|Not a regular file)"
+    ):
+        use(tiny / "mine.yaml", target)
 
 
 def test_a_stage_has_no_default_learning_rate():

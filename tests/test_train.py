@@ -963,7 +963,8 @@ def test_masks_of_another_size_are_named(tiny, monkeypatch, capfd):
 
 
 def test_command_with_wrong_parameters_says_so_and_does_nothing(tiny):
-    (tiny / "params.yaml").write_text("train:\n  stage1: {lr: 10}\n")
+    text = (tiny / "params.yaml").read_text()
+    (tiny / "params.yaml").write_text(text.replace("lr: 0.01", "lr: 10"))
     done = command(tiny.folder, "--stage", "1")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (

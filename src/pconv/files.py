@@ -23,6 +23,18 @@ def open_file(path: str | Path) -> BinaryIO:
     return open(path, "rb")
 
 
+def read_small(path: str | Path, limit: int) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises OSError, whose strerror says why, for a larger one and as open_file does.
+    """
+    with open_file(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"Larger than {limit:,} bytes", str(path))
+    return content
+
+
 def write_file(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all. Raises OSError if that cannot be done; the old file is then as it was.
 
