@@ -1,6 +1,5 @@
-"""The evaluation on a small made project: which crops, what is measured, and the tables that come of it."""
+"""The evaluation on a small made project: which crops, and what is measured."""
 
-import json
 import math
 
 import numpy as np
@@ -14,9 +13,7 @@ from pconv.data.decoding import read_image, write_image
 from pconv.data.manifest import write_manifest
 from pconv.masks.convention import BINS, bin_name
 from pconv.masks.sets import write_masks
-from pconv.notebook import write_metrics
 from pconv.params import Params
-from pconv.studies import evaluate as study
 
 NAMES = [bin_name(bounds) for bounds in BINS]
 SIZE, PER_GROUP = 32, 2
@@ -213,129 +210,3 @@ def test_a_baseline_that_is_not_finite_is_named(params, monkeypatch):
 def test_progress_is_shown(params, capfd):
     evaluate.evaluate(Constant(0.5), params)
     assert "evaluate, crop 0/24" in capfd.readouterr().err
-
-
-# Tables, by hand
-
-
-@pytest.fixture
-def table():
-    """Four crops of two photographs: two bins, the first with and without border constraint."""
-    crops = [("0.1-0.2", False, "a"), ("0.1-0.2", False, "b"), ("0.1-0.2", True, "a"), ("0.2-0.3", True, "b")]
-    psnr = {"pconv": [20, 24, 30, 10], "mean fill": [18, 20, 31, 7], "telea": [25, 23, 29, 5]}
-    rows = [
-        {
-            "method": method,
-            "bin": name,
-            "border": border,
-            "index": i,
-            "photograph": photograph,
-            "hole_ratio": 0.11 + i / 20,
-            "psnr": float(values[i]),
-            "ssim": values[i] / 100,
-            "l1": values[i] / 10,
-        }
-        for method, values in psnr.items()
-        for i, (name, border, photograph) in enumerate(crops)
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_means_and_deviations_per_group(table):
-    rows = study.summary(table)
-    assert list(rows["method"].unique()) == ["pconv", "mean fill", "telea"] and len(rows) == 9
-    first = rows.iloc[0]
-    assert (first.method, first.bin, first.border, first.n) == ("pconv", "0.1-0.2", False, 2)
-    assert first.psnr == 22 and first.psnr_std == pytest.approx(math.sqrt(8))
-    assert first.ssim == pytest.approx(0.22) and first.l1 == pytest.approx(2.2)
-    assert first.l1_std == pytest.approx(math.sqrt(8) / 10)
-    assert rows.iloc[1].n == 1 and math.isnan(rows.iloc[1].psnr_std)
-
-
-def test_gains_and_cases(table):
-    gains = study.gains(table)
-    assert gains["mean fill"].tolist() == [2, 4, -1, 3] and gains["telea"].tolist() == [-5, 1, 1, 5]
-    cases = study.best_and_worst(table, count=1)
-    assert cases["index"].tolist() == [3, 0]
-    assert cases["baseline"].tolist() == ["mean fill", "telea"]
-    assert cases[["ours", "theirs", "gain"]].to_numpy().tolist() == [[10, 7, 3], [20, 25, -5]]
-    assert sorted(study.best_and_worst(table, count=3)["index"]) == [0, 1, 2, 3]  # no crop twice
-
-
-def test_headline_is_small_and_plain(table, tmp_path, monkeypatch):
-    values = study.headline(table)
-    assert values["n"] == 4 and values["photographs"] == 2
-    assert values["mean fill"] == pytest.approx({"psnr": 19, "ssim": 0.19, "l1": 1.9})
-    ours = values["pconv"]
-    assert (ours["psnr"], ours["gain over mean fill dB"]) == (21, 2)
-    assert ours["psnr, touching the border"] == {"0.1-0.2": 22}
-    assert ours["psnr, clear of the border"] == {"0.1-0.2": 30, "0.2-0.3": 10}
-    monkeypatch.chdir(tmp_path)
-    write_metrics("evaluate", values)
-    assert json.loads((tmp_path / "reports/metrics/evaluate.json").read_text())["pconv"]["psnr"] == 21
-
-
-def test_headline_without_mean_fill(table):
-    values = study.headline(table[table["method"] != "mean fill"])
-    assert "gain over mean fill dB" not in values["pconv"] and "mean fill" not in values
-
-
-def test_csv_for_plots(table, tmp_path, monkeypatch):
-    (tmp_path / "dvc.yaml").touch()
-    monkeypatch.chdir(tmp_path)
-    study.write_plots(table)
-    rows = pd.read_csv(tmp_path / "reports/plots/evaluate.csv")
-    assert list(rows.columns) == "method hole_ratio border n psnr psnr_std ssim ssim_std l1 l1_std".split()
-    assert rows.iloc[0].to_list()[:5] == ["pconv", 0.15, False, 2, 22.0]
-    assert rows["hole_ratio"].unique().tolist() == [0.15, 0.25]
-
-
-@pytest.mark.parametrize(("name", "middle"), [("0.01-0.1", 0.055), ("0.1-0.2", 0.15), ("0.5-0.6", 0.55)])
-def test_middle_of_a_bin(name, middle):
-    assert study.bin_middle(name) == middle
-
-
-def test_tables_of_the_notebook(table):
-    psnr = study.comparison(table, "psnr")
-    assert list(psnr.columns) == ["pconv", "mean fill", "telea"]
-    assert psnr.loc[("0.1-0.2", "touching the border", 2), "pconv"] == "22.00 ± 2.83"
-    assert psnr.loc[("0.2-0.3", "clear of the border", 1), "telea"] == "5.00"
-    assert study.overall(table).loc["mean fill"].tolist() == [4, "19.00 ± 9.83", "0.190 ± 0.098", "1.90 ± 0.98"]
-
-
-def test_published_figures_stand_beside_ours(table):
-    rows = study.beside_published(table)
-    assert rows.index.get_level_values("who").tolist()[:2] == ["this run", "the paper"]
-    assert rows.loc[("the paper", "Places2"), "0.2-0.3"] == "25.25 / 0.779 / 1.88"
-    ours = rows.loc[("this run", "test photographs")].tolist()
-    assert ours[:2] == ["30.00 / 0.300 / 3.00", "10.00 / 0.100 / 1.00"]  # with border constraint only
-    assert (study.PUBLISHED["bin"].map(study.bin_middle) == study.PUBLISHED["hole_ratio"]).all()
-
-
-def test_conclusion_says_what_the_numbers_say(table):
-    words = study.conclusion(table)
-    assert "**4 crops** of photographs that training never saw (2 of them)" in words
-    assert "**21.00 dB** PSNR, SSIM 0.210 and an L1 error of 2.10 %" in words
-    assert "best baseline here is **telea**; the network is 0.50 dB better (standard error 2.06 dB)" in words
-    assert "ahead in 3 of 4 crops" in words
-    assert "from 24.67 dB for hole ratios 0.1-0.2 to 10.00 dB for 0.2-0.3" in words
-    assert "22.00 dB for holes touching the border and 20.00 dB for holes clear of the border" in words
-    assert "**Check met**" in words and "in every bin; over all, 2.00 dB better" in words
-
-
-def test_conclusion_admits_a_network_behind_mean_fill(table):
-    table.loc[table["method"] == "pconv", "psnr"] -= 3.5
-    assert (
-        "**Check not met**: the network should be ahead of mean fill, and it is not in 0.1-0.2 (-1.83 dB), 0.2-0.3 ("
-        in (study.conclusion(table))
-    )
-    assert "1.50 dB worse" in study.conclusion(table)
-
-
-def test_row_of_pictures_is_exact(tmp_path, monkeypatch):
-    (tmp_path / "dvc.yaml").touch()
-    monkeypatch.chdir(tmp_path)
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 10), np.uint8)
-    study.write_row((torch.from_numpy(pixels) - 0.4).clamp(min=0) / 255, "05-row")  # to the nearest of the 8 bits
-    expected = np.hstack([p.transpose(1, 2, 0) for p in pixels])
-    assert np.array_equal(read_image(tmp_path / "reports/figures/05-row.png"), expected)

@@ -1,24 +1,29 @@
-"""DVC experiments side by side: the parameters they changed, what they measured, how their pictures look."""
+"""DVC experiments side by side: the parameters they changed, what they measured, and how their pictures look."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import cv2
 import dvc.api
 import numpy as np
 import pandas as pd
+from dvc.exceptions import DvcException
+from dvc.scm import SCMError
+from ruamel.yaml import YAML
 
 from pconv.errors import PConvError
 from pconv.params import flat
 
-METRICS = "reports/metrics/evaluate.json"
-
-
-ROW = "reports/figures/05-row.png"
-
-
-MASKED = "reports/figures/05-masked.png"
+FORMATS = (".png", ".jpg", ".webp")  # of a picture: what a revision keeps depends on how old it is
+ABSENT = "(absent)"  # a parameter that a revision does not know yet
+MEASURED = {  # title -> key in reports/metrics/evaluate.json
+    "PSNR, dB": "psnr",
+    "SSIM": "ssim",
+    "L1, %": "l1",
+    "over mean fill, dB": "gain over mean fill dB",
+}
 
 
 class ComparisonError(PConvError, RuntimeError):
@@ -31,49 +36,103 @@ class Experiment:
 
     name: str
     rev: str
-    params: dict  # flat: {"loss.style": 120.0, ...}
-    metrics: dict  # flat: {"pconv.psnr": 27.1, ...}
+    params: dict  # flat: {"loss.style": 120.0, ...}; empty if the revision has none
+    metrics: dict  # of the network: {"psnr": 27.1, ...}; empty if the revision has none
 
-    def picture(self, path: str = ROW) -> np.ndarray:
-        """A picture that the revision keeps in git: (H, W, 3) uint8 RGB."""
-        with dvc.api.open(path, rev=self.rev, mode="rb") as file:
-            encoded = np.frombuffer(file.read(), np.uint8)
-        return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    def picture(self, name: str) -> np.ndarray | None:
+        """Return reports/figures/`name`, (H, W, 3) uint8 RGB, in the format the revision has; None if it has none."""
+        for suffix in FORMATS:
+            data = _read(f"reports/figures/{name}{suffix}", self.rev)
+            pixels = None if data is None else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            if pixels is not None:
+                return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+        return None
 
 
 def read_experiments(rev: str = "HEAD") -> list[Experiment]:
-    """A commit, and the experiments that started from it.
+    """Return a commit, first, and the experiments that started from it.
 
-    Experiments that failed or have not run are left out. Raises ComparisonError if fewer than two are left.
+    Experiments that failed or have not run yet are left out. Raises ComparisonError if fewer than two runs remain or
+    if there is no such commit.
     """
-    rows = [row for row in dvc.api.exp_show(revs=rev) if row["rev"] != "workspace"]
-    rows = [row for row in rows if row["State"] in (None, "Success")]
-    found = [
+    try:
+        rows = dvc.api.exp_show(revs=rev)
+    except (DvcException, SCMError) as error:
+        raise ComparisonError(f"{rev}: {error}; name a commit: make compare REV=...") from None
+    rows = [row for row in rows if row["rev"] != "workspace" and row["State"] in (None, "Success")]
+    if len(rows) < 2:
+        raise ComparisonError(
+            f"{rev}: no experiment to compare with it; run one first, for example "
+            "`dvc exp run --queue -S loss.style=120` and `dvc queue start`, or name the commit that yours started "
+            "from: make compare REV=..."
+        )
+    return [
         Experiment(
             name=row["Experiment"] or row["rev"],
             rev=row["rev"],
-            params=flat(dvc.api.params_show("params.yaml", rev=row["rev"])),
-            metrics=flat(dvc.api.metrics_show(METRICS, rev=row["rev"])),
+            params=flat(YAML(typ="safe").load(_read("params.yaml", row["rev"]) or b"{}")),
+            metrics=json.loads(_read("reports/metrics/evaluate.json", row["rev"]) or b"{}").get("pconv", {}),
         )
         for row in rows
     ]
-    if len(found) < 2:
-        raise ComparisonError(
-            f"{rev}: only {len(found)} run to compare; run an experiment first, for example "
-            "`dvc exp run -S loss.style=120`, or name the commit that yours started from: make compare REV=..."
-        )
-    return found
+
+
+def _read(path: str, rev: str) -> bytes | None:
+    """Return a file as a revision has it, or None if it does not have it."""
+    try:
+        with dvc.api.open(path, rev=rev, mode="rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
 
 
 def changed_params(experiments: list[Experiment]) -> pd.DataFrame:
-    """The parameters that are not the same in all experiments: a row per experiment, a column per parameter."""
-    table = pd.DataFrame([e.params for e in experiments], index=[e.name for e in experiments], dtype=object)
-    differs = [column for column in table if len({str(value) for value in table[column]}) > 1]
-    return table[differs]
+    """Return the parameters that differ between experiments, as text: a row per experiment, a column per parameter."""
+    keys = dict.fromkeys(key for one in experiments for key in one.params)
+    rows = [{key: _as_text(one.params[key]) if key in one.params else ABSENT for key in keys} for one in experiments]
+    table = pd.DataFrame(rows, index=[one.name for one in experiments])
+    return table.loc[:, table.nunique() > 1]
+
+
+def _as_text(value) -> str:
+    """Return a parameter as YAML has it, so that equal values give equal text: 1 and 1.0, but not 1 and true."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_text, value))}]"
+    return f"{value:.12g}" if isinstance(value, int | float) else str(value)
 
 
 def measured(experiments: list[Experiment]) -> pd.DataFrame:
-    """PSNR, SSIM and L1 of the network, and its gain over mean fill: a row per experiment."""
-    columns = {"PSNR, dB": "psnr", "SSIM": "ssim", "L1, %": "l1", "over mean fill, dB": "gain over mean fill dB"}
-    rows = [{title: e.metrics.get(f"pconv.{key}") for title, key in columns.items()} for e in experiments]
-    return pd.DataFrame(rows, index=[e.name for e in experiments])
+    """Return PSNR, SSIM, L1 and the gain over mean fill: a row per experiment, NaN where it measured nothing."""
+    rows = [{title: one.metrics.get(key) for title, key in MEASURED.items()} for one in experiments]
+    return pd.DataFrame(rows, index=[one.name for one in experiments], dtype=float)
+
+
+def picture_rows(experiments: list[Experiment]) -> list[tuple[str, np.ndarray]]:
+    """Return titles and pictures: the test crops with their holes, then as each run that keeps a picture fills them."""
+    rows = [("with holes", experiments[0].picture("05-masked"))]
+    rows += [(one.name, one.picture("05-row")) for one in experiments]
+    return [(title, pixels) for title, pixels in rows if pixels is not None]
+
+
+def conclusion(changes: pd.DataFrame, results: pd.DataFrame) -> str:
+    """Return what the comparison shows, as Markdown: the best run, then each run against the first."""
+    differ = f"They differ in {', '.join(changes)}." if len(changes.columns) else "No parameter differs between them."
+    best = results["PSNR, dB"].dropna()
+    words = f" {best.idxmax()} has the highest PSNR, {best.max():.2f} dB." if len(best) else ""
+    others = [_against_first(changes, results, i) for i in range(1, len(results))]
+    return "\n".join([f"{len(results)} runs were compared. {differ}{words}", "", *others])
+
+
+def _against_first(changes: pd.DataFrame, results: pd.DataFrame, i: int) -> str:
+    told = [f"{key} = {value}" for key, value in changes.iloc[i].items() if value != changes.iloc[0][key]]
+    name = f"- {results.index[i]} ({', '.join(told) or 'the same parameters'})"
+    difference = results.iloc[i] - results.iloc[0]
+    if difference[["PSNR, dB", "SSIM", "L1, %"]].isna().any():
+        lacking = results.index[i] if results.iloc[i].isna().any() else results.index[0]
+        return f"{name}: not compared with {results.index[0]}, because {lacking} has no results."
+    return (
+        f"{name}: {difference['PSNR, dB']:+.2f} dB PSNR, {difference['SSIM']:+.4f} SSIM and "
+        f"{difference['L1, %']:+.3f} percentage points of L1 relative to {results.index[0]}."
+    )

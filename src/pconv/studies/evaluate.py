@@ -1,4 +1,4 @@
-"""Tables and words of notebook 05, from the table that `pconv.evaluate.evaluate` returns."""
+"""What notebook 05 makes of the table that `pconv.evaluate.evaluate` returns: numbers, tables, words and files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from pconv.project import figure_folder, plot_folder
 
 BORDERS = {False: "touching the border", True: "clear of the border"}
 
-
 # Places2, 512 px, masks clear of the border; hole_ratio: the middle of the bin.
 PUBLISHED_SOURCE = "table in github.com/maruru-hub/PartialConv-paddle"
-
 
 PUBLISHED = pd.DataFrame(
     [
@@ -37,9 +35,9 @@ PUBLISHED = pd.DataFrame(
 
 
 def summary(table: pd.DataFrame, by: Sequence[str] = ("method", "bin", "border")) -> pd.DataFrame:
-    """Number of crops, mean and standard deviation of each measure, per group: n, psnr, psnr_std, ...
+    """Return the number of crops and the mean and standard deviation of each measure per group: n, psnr, psnr_std, ...
 
-    Groups come in the table's order; the deviation of a single crop is NaN.
+    Groups keep the order of the table; the standard deviation of a single crop is NaN.
     """
     groups = table.groupby(list(by), sort=False)
     columns = {"n": groups.size()}
@@ -50,16 +48,16 @@ def summary(table: pd.DataFrame, by: Sequence[str] = ("method", "bin", "border")
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:
-    """PSNR of the model minus that of each baseline, dB: a row per crop (its index), a column per baseline."""
+    """Return the model's PSNR minus each baseline's, in dB: a row per crop (its index), a column per baseline."""
     psnr = table.pivot(index="index", columns="method", values="psnr")[list(table["method"].unique())]
     return -psnr.drop(columns=OURS).sub(psnr[OURS], axis=0)
 
 
 def best_and_worst(table: pd.DataFrame, count: int = 3) -> pd.DataFrame:
-    """The `count` crops where the model gains most over the best baseline, and the `count` where it gains least.
+    """Return the `count` crops with the largest gain over the best baseline, and the `count` with the smallest.
 
-    Best first; columns index, photograph, hole_ratio, baseline (the best one for that crop) and the PSNR, dB, of both:
-    ours, theirs; gain is their difference. Needs at least one baseline; a short table is not shown twice.
+    The best come first. Columns: index, photograph, hole_ratio, baseline (the best for that crop), the PSNR of both in
+    dB (ours, theirs) and their difference (gain). Needs at least one baseline. In a short table no crop appears twice.
     """
     gain = gains(table)
     cases = table[table["method"] == OURS].set_index("index")[["photograph", "hole_ratio", "psnr"]]
@@ -70,10 +68,15 @@ def best_and_worst(table: pd.DataFrame, count: int = 3) -> pd.DataFrame:
 
 
 def headline(table: pd.DataFrame) -> dict:
-    """The few numbers that `dvc metrics diff` compares, for reports/metrics/evaluate.json.
+    """Return the few numbers that DVC shows and compares: the model's means, and its gain in PSNR over mean fill."""
+    values = {measure: float(table.loc[table["method"] == OURS, measure].mean()) for measure in MEASURES}
+    if (table["method"] == MEAN).any():
+        values["psnr_gain"] = float(gains(table)[MEAN].mean())
+    return values
 
-    Means over all crops per method, and the model's mean PSNR per bin, with and without border constraint.
-    """
+
+def means(table: pd.DataFrame) -> dict:
+    """Return the means over all crops per method, and the model's mean PSNR per bin, with and without border."""
     values = {"n": int(table["index"].nunique()), "photographs": int(table["photograph"].nunique())}
     for row in summary(table, ["method"]).to_dict("records"):
         values[row["method"]] = {measure: row[measure] for measure in MEASURES}
@@ -87,20 +90,20 @@ def headline(table: pd.DataFrame) -> dict:
 
 
 def plot_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The summary as `dvc plots` wants it: a row per method, hole ratio (the middle of its bin) and border."""
+    """Return the summary as `dvc plots` reads it: a row per method, hole ratio (the middle of its bin) and border."""
     rows = summary(table)
     rows.insert(1, "hole_ratio", rows.pop("bin").map(bin_middle))
     return rows.round(6)
 
 
 def bin_middle(name: str) -> float:
-    """The middle of the bin called `name`: 0.15 for "0.1-0.2"."""
+    """Return the middle of the bin called `name`: 0.15 for "0.1-0.2"."""
     low, high = map(float, name.split("-"))
     return round((low + high) / 2, 4)
 
 
 def counts(crops: Crops) -> pd.DataFrame:
-    """Number of crops: a row per border constraint, a column per bin of the hole ratio."""
+    """Return the number of crops: a row per border constraint, a column per bin of the hole ratio."""
     holes = _border_titles(crops.masks["border"] > 0)
     return pd.crosstab(holes, crops.masks["bin"]).rename_axis(index="holes", columns="hole ratio")
 
@@ -110,7 +113,7 @@ def _border_titles(border: pd.Series) -> pd.Series:
 
 
 def comparison(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """One measure as text, "mean ± standard deviation": a row per bin and border, a column per method, and n."""
+    """Return one measure as text, "mean ± standard deviation": a row per bin and border, a column per method."""
     rows = summary(table)
     rows["holes"] = _border_titles(rows["border"])
     rows["text"] = [_spread(*values, measure) for values in zip(rows[measure], rows[f"{measure}_std"], strict=True)]
@@ -119,7 +122,7 @@ def comparison(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def overall(table: pd.DataFrame) -> pd.DataFrame:
-    """All measures over all crops as text, "mean ± standard deviation": a row per method."""
+    """Return all measures over all crops as text, "mean ± standard deviation": a row per method."""
     rows = summary(table, ["method"])
     for measure in MEASURES:
         pairs = zip(rows[measure], rows.pop(f"{measure}_std"), strict=True)
@@ -128,9 +131,9 @@ def overall(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside_published(table: pd.DataFrame) -> pd.DataFrame:
-    """This run beside the published figures, "PSNR / SSIM / L1" for the three bins that those cover.
+    """Return this run beside the published results, as "PSNR / SSIM / L1" for the three bins that those cover.
 
-    The published figures are Places2's, so the rows differ in far more than the network.
+    The published results are for Places2, so the rows differ in much more than the network.
     """
     ours = table[(table["method"] == OURS) & table["border"] & table["bin"].isin(PUBLISHED["bin"])]
     rows = pd.concat([summary(ours, ["bin"]).assign(who="this run", data="test photographs"), PUBLISHED])
@@ -140,11 +143,11 @@ def beside_published(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def conclusion(table: pd.DataFrame) -> str:
-    """What the table shows, in words, Markdown."""
+    """Return what the table shows, in words, as Markdown."""
     means = summary(table, ["method"]).set_index("method")
     ours, count = means.loc[OURS], table["index"].nunique()
     lines = [
-        f"On **{count} crops** of photographs that training never saw ({table['photograph'].nunique()} of them), "
+        f"On **{count} crops** of {table['photograph'].nunique()} photographs that were never trained on, "
         f"the network reaches **{ours.psnr:.2f} dB** PSNR, SSIM {ours.ssim:.3f} and an L1 error of {ours.l1:.2f} %."
     ]
     if len(means) > 1:
@@ -158,8 +161,8 @@ def conclusion(table: pd.DataFrame) -> str:
 def _versus(table: pd.DataFrame, best: str) -> str:
     gain = gains(table)[best]
     return (
-        f"The best baseline here is **{best}**; the network is {_more_or_less(gain)} than it, "
-        f"and ahead in {(gain > 0).sum()} of {len(gain)} crops."
+        f"The best baseline is **{best}**. The network's mean PSNR is {_more_or_less(gain)}, "
+        f"and its PSNR is higher on {(gain > 0).sum()} of {len(gain)} crops."
     )
 
 
@@ -167,8 +170,8 @@ def _easiest_and_hardest(table: pd.DataFrame) -> str:
     ours = table[table["method"] == OURS]
     bins = summary(ours, ["bin"]).set_index("bin")["psnr"]
     borders = summary(ours, ["border"]).set_index("border")["psnr"]
-    text = f"Its PSNR goes from {bins.iloc[0]:.2f} dB for hole ratios {bins.index[0]} "
-    text += f"to {bins.iloc[-1]:.2f} dB for {bins.index[-1]}"
+    text = f"The network's mean PSNR is {bins.iloc[0]:.2f} dB for hole ratios {bins.index[0]} "
+    text += f"and {bins.iloc[-1]:.2f} dB for {bins.index[-1]}"
     if len(borders) == 2:
         sides = (f"{borders[border]:.2f} dB for holes {title}" for border, title in BORDERS.items())
         text += f"; it is {' and '.join(sides)}"
@@ -176,19 +179,22 @@ def _easiest_and_hardest(table: pd.DataFrame) -> str:
 
 
 def _check(table: pd.DataFrame) -> str:
-    """Whether the network learned anything: more PSNR than one flat colour, in every bin."""
+    """Say whether the network learned anything: a higher PSNR than one flat colour, in every bin."""
     gain = gains(table)[MEAN]
     bins = table.drop_duplicates("index").set_index("index")["bin"]
     per_bin = gain.groupby(bins, sort=False).mean()
     behind = [f"{name} ({value:.2f} dB)" for name, value in per_bin.items() if value <= 0]
-    verdict = f"it is not in {', '.join(behind)}" if behind else "it is in every bin"
+    verdict = f"does not in {', '.join(behind)}" if behind else "does"
     title = "Check not met" if behind else "Check met"
-    return f"**{title}**: the network should be ahead of mean fill, and {verdict}; over all, {_more_or_less(gain)}."
+    return (
+        f"**{title}**: the network should exceed the PSNR of mean fill in every bin, and {verdict}. "
+        f"Over all crops it is {_more_or_less(gain)}."
+    )
 
 
 def _more_or_less(gain: pd.Series) -> str:
-    """A mean difference in PSNR and its standard error, in words."""
-    return f"{abs(gain.mean()):.2f} dB {'better' if gain.mean() > 0 else 'worse'} (standard error {gain.sem():.2f} dB)"
+    """Put a mean difference in PSNR and its standard error into words."""
+    return f"{abs(gain.mean()):.2f} dB {'higher' if gain.mean() > 0 else 'lower'} (standard error {gain.sem():.2f} dB)"
 
 
 def _spread(mean: float, std: float, measure: str) -> str:
@@ -203,13 +209,13 @@ def write_plots(table: pd.DataFrame) -> None:
     plot_rows(table).to_csv(path, index=False, lineterminator="\n")
 
 
-def painted(crops: Sequence[Crop], colour: Sequence[float]) -> Tensor:
-    """The crops with their holes in one RGB colour, values in [0, 1]: (N, 3, H, W)."""
+def paint_holes(crops: Sequence[Crop], colour: Sequence[float]) -> Tensor:
+    """Return the crops with their holes in one RGB colour, values in [0, 1]: (N, 3, H, W)."""
     return torch.stack([torch.where(crop.mask > 0, crop.gt, torch.tensor(colour).view(3, 1, 1)) for crop in crops])
 
 
-def write_row(pictures: Tensor, name: str) -> None:
-    """Write reports/figures/`name`.png: pictures (N, 3, H, W) side by side, pixel by pixel, for 06-compare."""
+def write_side_by_side(pictures: Tensor, name: str) -> None:
+    """Write reports/figures/`name`.png: pictures (N, 3, H, W) from left to right, pixel by pixel, for 06-compare."""
     path = figure_folder() / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = (255 * pictures).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()

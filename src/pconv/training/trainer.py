@@ -121,7 +121,8 @@ class Trainer:
             stop = stack.enter_context(stop_signals())
             self._resume()
             if self.group.first:
-                self.write_row = stack.enter_context(curves(self.stage, self.state.history))
+                before = self.params.train.stage1.epochs * self.params.train.stage1.steps if self.stage == 2 else 0
+                self.write_row = stack.enter_context(curves(self.stage, self.state.history, before))
             self._loop(stop)
             if not self.group.first:
                 return None
