@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pconv.figures import COLOURS, gallery
 
 COLUMNS = 4  # panels side by side
-SLANTED = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+SLANTED = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
 MARKERS = "os^Dv"  # one after the other, once all colours are used
 
 
@@ -25,7 +25,8 @@ def metric_against_parameter(changes: pd.DataFrame, results: pd.DataFrame) -> Fi
     metrics = [column for column in results if not column.startswith("over")]
     parts = [changes.iloc[:, i : i + COLUMNS] for i in range(0, len(changes.columns), COLUMNS)]
     width = 3.2 + 3.4 * min(COLUMNS, len(changes.columns))
-    height = max(2.4 * len(metrics) * len(parts), 0.5 + 0.45 * len(changes))
+    names = [textwrap.fill(str(name), 24) for name in changes.index]
+    height = max(2.4 * len(metrics) * len(parts), 0.5 + 0.24 * sum(name.count("\n") + 1 for name in names))
     figure = Figure(figsize=(width, height))
     for block, part in zip(figure.subfigures(len(parts), 1, squeeze=False)[:, 0], parts, strict=True):
         grid = block.subplots(len(metrics), len(parts[0].columns), squeeze=False, sharey="row", sharex="col")
@@ -37,7 +38,8 @@ def metric_against_parameter(changes: pd.DataFrame, results: pd.DataFrame) -> Fi
             axis.set_xlabel(textwrap.fill(parameter, 30))
         for axis in grid[:, len(part.columns) :].flat:
             axis.remove()
-    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside right upper")
+    points = [line for line in grid[0][0].lines if line.get_fillstyle() != "none"]  # without the ring
+    figure.legend(points, names, loc="outside right upper")
     return figure
 
 
@@ -46,11 +48,10 @@ def _points(axis, values: pd.Series, results: pd.Series) -> None:
     levels = sorted(values.unique(), key=_numbers_first)
     for i, (value, result) in enumerate(zip(values, results, strict=True)):
         x, marker = levels.index(value), MARKERS[i // len(COLOURS) % len(MARKERS)]
-        name = textwrap.fill(str(values.index[i]), 24)
-        axis.plot(x, result, marker, color=COLOURS[i % len(COLOURS)], label=name)
+        axis.plot(x, result, marker, color=COLOURS[i % len(COLOURS)])
         if i == 0:
             axis.plot(x, result, "o", markersize=12, fillstyle="none", color="black")
-    texts = [textwrap.shorten(level, 40, placeholder=" ...") for level in levels]
+    texts = [level if len(level) <= 24 else f"...{level[-21:]}" for level in levels]
     long = max(map(len, texts)) > 24 / len(texts)  # would run into each other side by side
     axis.set_xticks(range(len(levels)), texts, **(SLANTED if long else {}))
     axis.set_xlim(-0.5, len(levels) - 0.5)

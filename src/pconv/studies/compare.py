@@ -9,7 +9,7 @@ import cv2
 import dvc.api
 import numpy as np
 import pandas as pd
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, PathMissingError
 from dvc.scm import SCMError
 from ruamel.yaml import YAML
 
@@ -82,7 +82,7 @@ def _read(path: str, rev: str) -> bytes | None:
     try:
         with dvc.api.open(path, rev=rev, mode="rb") as file:
             return file.read()
-    except FileNotFoundError:
+    except PathMissingError:
         return None
 
 

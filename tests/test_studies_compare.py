@@ -1,0 +1,208 @@
+"""Comparing experiments, whatever they changed and whatever they lack: the tables, words and figures of notebook 06."""
+
+import json
+import math
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+from dvc.repo import Repo
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from pconv.data.decoding import write_image
+from pconv.figures.compare import experiment_rows, metric_against_parameter
+from pconv.studies import compare
+from pconv.studies.compare import ABSENT, ComparisonError, Experiment
+
+DEFAULT = {"loss.style": 1.0, "train.recolour": True, "data.folder": None, "data.crop": [0.3, 0.6], "seed": 0}
+
+
+def run(name, psnr=20.0, **changed):
+    """An experiment with some parameters, given with _ for the dot, changed."""
+    params = DEFAULT | {key.replace("_", ".", 1): value for key, value in changed.items()}
+    metrics = {} if psnr is None else {"psnr": psnr, "ssim": psnr / 100, "l1": 30 - psnr, "gain over mean fill dB": 1.0}
+    return Experiment(name, name, params, metrics)
+
+
+def labels(axis):
+    return [label.get_text() for label in axis.get_xticklabels()]
+
+
+def panels(figure):
+    """The panels of a figure by what their axes say."""
+    FigureCanvasAgg(figure).draw()
+    return {axis.get_xlabel(): axis for axis in figure.axes if axis.get_xlabel()}
+
+
+def points(axis):
+    """Coordinates of the filled points of a panel: without the ring."""
+    return [tuple(float(c[0]) for c in line.get_data()) for line in axis.lines if line.get_fillstyle() != "none"]
+
+
+def legend_is_whole(figure):
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    box, whole = figure.legends[0].get_window_extent(renderer), figure.bbox
+    return box.x0 >= 0 and box.y0 >= 0 and box.x1 <= whole.x1 and box.y1 <= whole.y1
+
+
+def draw(*runs):
+    return metric_against_parameter(compare.changed_params(list(runs)), compare.measured(list(runs)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "key", "texts"),
+    [
+        ({"loss_style": 120}, "loss.style", ["1", "120"]),
+        ({"loss_style": 0.05}, "loss.style", ["1", "0.05"]),
+        ({"train_recolour": False}, "train.recolour", ["true", "false"]),
+        ({"data_folder": "photographs"}, "data.folder", ["null", "photographs"]),
+        ({"data_crop": [0.3, 1]}, "data.crop", ["[0.3, 0.6]", "[0.3, 1]"]),
+        ({"data_crop": None}, "data.crop", ["[0.3, 0.6]", "null"]),
+        ({"new_key": 3}, "new.key", [ABSENT, "3"]),
+    ],
+)
+def test_a_changed_parameter_of_any_kind(changed, key, texts):
+    runs = [run("base"), run("other", psnr=21.5, **changed)]
+    table = compare.changed_params(runs)
+    assert list(table.columns) == [key] and table[key].tolist() == texts
+    axis = panels(draw(*runs))[key]
+    assert sorted(labels(axis)) == sorted(texts)
+    x = [labels(axis).index(text) for text in texts]
+    assert points(axis) == [(x[0], 10.0), (x[1], 8.5)]  # the lowest panel shows L1
+    words = compare.conclusion(table, compare.measured(runs))
+    assert f"- other ({key} = {texts[1]}): +1.50 dB PSNR, +0.0150 SSIM and -1.500 percentage points of L1" in words
+    assert f"They differ in {key}. other has the highest PSNR, 21.50 dB." in words
+
+
+def test_equal_values_are_no_change_but_true_is_not_one():
+    assert compare.changed_params([run("a", seed=1), run("b", seed=1.0)]).columns.empty
+    assert compare.changed_params([run("a", seed=1), run("b", seed=True)])["seed"].tolist() == ["1", "true"]
+    assert compare.changed_params([run("a", seed=0.1), run("b", seed=0.1 + 1e-9)]).shape == (2, 1)
+
+
+def test_numbers_stand_in_order_of_size():
+    values = [10, 9, 1e-5, 100.0, None]
+    axis = panels(draw(*(run(str(value), loss_style=value) for value in values)))["loss.style"]
+    assert labels(axis) == ["1e-05", "9", "10", "100", "null"]
+
+
+def test_no_changed_parameter():
+    runs = [run("base"), run("again", psnr=21.0)]
+    axis = panels(draw(*runs))["experiment"]
+    assert labels(axis) == ["base", "again"] and points(axis) == [(0, 10), (1, 9)]
+    words = compare.conclusion(compare.changed_params(runs), compare.measured(runs))
+    assert "No parameter differs between them. again has the highest PSNR" in words
+    assert "- again (the same parameters): +1.00 dB" in words
+
+
+@pytest.mark.parametrize(("first", "second", "lacking"), [(20.0, None, "other"), (None, 20.0, "base")])
+def test_missing_metrics(first, second, lacking):
+    runs = [run("base", psnr=first), run("other", psnr=second, loss_style=2)]
+    results = compare.measured(runs)
+    assert results.loc[lacking].isna().all()
+    drawn = [y for _, y in points(panels(draw(*runs))["loss.style"]) if not math.isnan(y)]
+    assert drawn == [10.0]
+    words = compare.conclusion(compare.changed_params(runs), results)
+    assert f"- other (loss.style = 2): not compared with base, because {lacking} has no results." in words
+
+
+def test_no_metrics_at_all():
+    runs = [run("base", psnr=None), run("other", psnr=None)]
+    words = compare.conclusion(compare.changed_params(runs), compare.measured(runs))
+    assert "highest" not in words and "has no results" in words
+    assert legend_is_whole(draw(*runs))
+
+
+LONG = "a-name-as-long-as-git-and-dvc-allow-people-to-choose-and-longer"
+
+
+@pytest.mark.parametrize(("count", "name", "number"), [(1, "b", 2), (1, LONG, 25), (2, "two words", 9), (5, LONG, 3)])
+def test_the_legend_is_whole(count, name, number):
+    changed = [{f"loss_key{k}": i for k in range(count)} for i in range(number)]
+    figure = draw(*(run(f"{name}{i}", psnr=20 + i / 10, **values) for i, values in enumerate(changed)))
+    assert len(panels(figure)) == count
+    assert legend_is_whole(figure)
+    styles = {(line.get_color(), line.get_marker()) for line in figure.axes[0].lines if line.get_fillstyle() != "none"}
+    assert len(styles) == number
+
+
+# What a revision keeps
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository of one commit with parameters, metrics and pictures."""
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q")
+    Repo.init(".").close()
+    (tmp_path / "reports/metrics").mkdir(parents=True)
+    (tmp_path / "reports/metrics/evaluate.json").write_text(json.dumps({"pconv": {"psnr": 20.0}}))
+    (tmp_path / "params.yaml").write_text("data: {crop: [0.3, 0.6], folder: null}\n")
+    return tmp_path
+
+
+def git(*arguments):
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit():
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    return git("rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_a_picture_is_read_in_the_format_that_the_revision_has(repository, suffix):
+    pixels = np.zeros((16, 48, 3), np.uint8)
+    pixels[:, 16:] = (200, 40, 90)
+    (repository / "reports/figures").mkdir()
+    cv2.imwrite(str(repository / f"reports/figures/05-row{suffix}"), pixels[..., ::-1])
+    one = Experiment("one", commit(), {}, {})
+    (repository / f"reports/figures/05-row{suffix}").unlink()  # it is the revision's that counts
+    assert np.abs(one.picture("05-row")[:, ::47].astype(int) - pixels[:, ::47]).max() < 12
+    assert one.picture("05-masked") is None
+
+
+def test_pictures_of_other_sizes_and_none(repository):
+    (repository / "reports/figures").mkdir()
+    for name, size in (("05-masked", 20), ("05-row", 32)):
+        write_image(repository / f"reports/figures/{name}.png", np.full((size, 6 * size, 3), 90, np.uint8))
+    new = commit()
+    git("rm", "-rq", "reports/figures")
+    old = commit()
+    rows = compare.picture_rows([Experiment("new", new, {}, {}), Experiment("old", old, {}, {})])
+    assert [(title, pixels.shape) for title, pixels in rows] == [
+        ("with holes", (20, 120, 3)),
+        ("new", (32, 192, 3)),
+    ]
+    FigureCanvasAgg(experiment_rows(rows)).draw()
+    assert compare.picture_rows([Experiment("old", old, {}, {})]) == []
+
+
+def test_one_run_alone_is_not_compared(repository):
+    rev = commit()
+    with pytest.raises(ComparisonError, match="HEAD: no experiment to compare with it; run one first.*REV="):
+        compare.read_experiments()
+    with pytest.raises(ComparisonError, match=f"{rev}: no experiment"):
+        compare.read_experiments(rev)
+
+
+def test_an_unknown_commit_is_named(repository):
+    commit()
+    with pytest.raises(ComparisonError, match="nowhere: .*name a commit: make compare REV="):
+        compare.read_experiments("nowhere")
+
+
+def test_what_a_revision_lacks_is_left_empty(repository, monkeypatch):
+    new = commit()
+    git("rm", "-q", "params.yaml", "reports/metrics/evaluate.json")
+    old = commit()
+    rows = [{"rev": rev, "Experiment": None, "State": None} for rev in ("workspace", new, old)]
+    rows.append({"rev": new, "Experiment": "failed", "State": "Failed"})
+    monkeypatch.setattr(compare.dvc.api, "exp_show", lambda revs: rows)
+    first, second = compare.read_experiments()
+    assert first.params == {"data.crop": [0.3, 0.6], "data.folder": None} and first.metrics == {"psnr": 20.0}
+    assert (second.name, second.params, second.metrics) == (old, {}, {})
