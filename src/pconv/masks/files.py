@@ -1,43 +1,164 @@
-"""Mask files: 1-bit PNGs that are white in the hole, and the index of each split."""
+"""Mask files and the index of each split.
+
+What `read_hole` makes of a mask file, white where the hole is:
+
+- Pixels lighter than the middle are hole, so that the soft edges of antialiasing and JPEG do no harm. A file of which
+  more than MOST_GREY is grey, or whose brightest pixel is dark (values of 0 and 1, or of 0 and 255 in 16 bits), is
+  refused: nobody can tell what it means.
+- Any number of bits and any layout will do: grey, a palette (by its colours, not its indices), colour. Real colours are
+  refused, and so is transparency: some programs erase the hole, others paint it on a transparent layer.
+- The orientation in EXIF data is applied. Nothing of more than MOST_PIXELS is decoded.
+- A mask that is all hole or has no hole is read, with a MaskWarning that names the file.
+"""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageOps
 
+from pconv.files import open_file, write_file
 from pconv.masks.convention import MaskError, check_hole
 from pconv.project import mask_folder
 
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+
+
+MOST_PIXELS = 2**26  # 8192 x 8192: a small file can hold any number of pixels
+
+
+MOST_GREY = 0.2  # share of pixels that may be neither black nor white
+
+
+MOST_COLOUR = 32  # of 255, between a pixel's channels: JPEG blurs colours a little
+
+
+class MaskWarning(UserWarning):
+    """A mask file that is readable but may not be what its owner meant; the message names it."""
+
 
 def write_hole(path: str | Path, hole: np.ndarray) -> None:
-    """Write a hole (H, W) of 0 and 1 as a 1-bit PNG, white = hole."""
+    """Write a hole (H, W) of 0 and 1 as a 1-bit PNG, white = hole: whole or not at all, and never through a link.
+
+    Raises MaskError if it is not a hole, or has a side of 0, and OSError if it cannot be written.
+    """
     check_hole(hole)
+    if not hole.size:
+        raise MaskError(f"{path}: a hole of {hole.shape[0]} x {hole.shape[1]} px cannot be written")
     settings = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1]
-    ok, encoded = cv2.imencode(".png", hole.astype(np.uint8) * 255, settings)
-    assert ok
-    Path(path).write_bytes(encoded.tobytes())
+    encoded = cv2.imencode(".png", hole.astype(np.uint8) * 255, settings)[1]
+    write_file(path, encoded.tobytes())
 
 
 def read_hole(path: str | Path) -> np.ndarray:
-    """Read a mask file, 1-bit, grey or colour, white (> 127) = hole: (H, W) uint8, 1 = hole.
+    """Read a mask file, white where the hole is: (H, W) uint8, 1 = hole.
 
-    Raises MaskError with the path if there is no such file or it is not an image.
+    Raises MaskError, which names the file and says what to do, for what the rules above refuse and for what is not an
+    image, is damaged, or is not a file. Warns with MaskWarning of a mask that is all hole or has none.
     """
     try:
-        encoded = np.fromfile(path, np.uint8)
+        with open_file(path) as file:
+            hole = _decode_own(file, path)
+            if hole is None:
+                hole = _decode_any(file, path)
     except OSError as error:
         raise MaskError(f"{path}: {error.strerror}; `dvc repro masks` draws the masks of data/masks") from None
-    grey = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if encoded.size else None
+    count = cv2.countNonZero(hole)
+    if count == 0:
+        warnings.warn(f"{path}: no pixel is white, so nothing is missing", MaskWarning, stacklevel=2)
+    elif count == hole.size:
+        warnings.warn(f"{path}: every pixel is white, so nothing is left to fill from", MaskWarning, stacklevel=2)
+    return hole
+
+
+def _decode_own(file: BinaryIO, path: str | Path) -> np.ndarray | None:
+    """Decode what write_hole wrote, quickly: a PNG of one grey bit has no layout, colours or transparency to judge.
+
+    Returns None, with the file at its start again, if it is anything else.
+    """
+    head = file.read(41)  # signature, the chunk with the size, and the name of the next chunk
+    file.seek(0)
+    if not (head.startswith(b"\x89PNG") and head[24:26] == b"\x01\x00" and head[37:] == b"IDAT"):
+        return None
+    _check_size(int.from_bytes(head[16:20]), int.from_bytes(head[20:24]), path)
+    grey = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_GRAYSCALE)
     if grey is None:
-        raise MaskError(f"{path}: not an image that OpenCV can read; a mask is a PNG, white where the hole is")
-    return (grey > 127).astype(np.uint8)
+        raise MaskError(f"{path}: damaged; save or copy it again")
+    return grey >> 7
+
+
+def _decode_any(file: BinaryIO, path: str | Path) -> np.ndarray:
+    """Decode any other picture and judge whether it can be meant as a mask."""
+    try:
+        picture = Image.open(file, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise MaskError(f"{path}: {_TOO_LARGE}") from None
+    except Exception:  # damaged headers raise errors of many kinds
+        raise MaskError(f"{path}: not an image; a mask is a PNG, white where the hole is") from None
+    _check_size(*picture.size, path)
+    try:
+        if getattr(picture, "n_frames", 1) > 1:
+            raise MaskError(f"{path}: holds {picture.n_frames} pictures; a mask is one")
+        values, full = _lightness(_load(picture, file), path)
+    except MaskError:
+        raise
+    except Exception as error:  # so do damaged pixels
+        raise MaskError(f"{path}: damaged ({error}); save or copy it again") from None
+    return _cut(values, full, path)
+
+
+_TOO_LARGE = f"more than {MOST_PIXELS / 1e6:.0f} million pixels, the most that is decoded; scale it down"
+
+
+def _check_size(width: int, height: int, path: str | Path) -> None:
+    if width * height > MOST_PIXELS:
+        raise MaskError(f"{path}: {width} x {height} px are {_TOO_LARGE}")
+
+
+def _load(picture: Image.Image, file: BinaryIO) -> Image.Image:
+    """Decode the pixels, after the checksums that decoding skips, and turn them as EXIF data say."""
+    picture.verify()  # closes the picture, so that it has to be opened again
+    file.seek(0)
+    return ImageOps.exif_transpose(Image.open(file, formats=FORMATS))
+
+
+def _lightness(picture: Image.Image, path: str | Path) -> tuple[np.ndarray, int]:
+    """Return the lightness of each pixel, (H, W), and the value that is white."""
+    if picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        raise MaskError(f"{path}: is transparent in places; save it without transparency, white where the hole is")
+    if picture.mode in ("1", "L"):
+        return np.asarray(picture.convert("L")), 255
+    if picture.mode.startswith("I;16"):
+        return np.asarray(picture), 2**16 - 1
+    if picture.mode not in ("P", "LA", "PA", "RGB", "RGBA"):
+        raise MaskError(f"{path}: pixels of the kind {picture.mode}; save it as a PNG of black and white")
+    colours = np.asarray(picture.convert("RGB"))
+    if (colours.max(2) - colours.min(2)).max() > MOST_COLOUR:
+        raise MaskError(f"{path}: holds colours; a mask is black, and white where the hole is")
+    return colours[..., 1], 255
+
+
+def _cut(values: np.ndarray, full: int, path: str | Path) -> np.ndarray:
+    """Return 1 where the value is above the middle; raise MaskError where that would be a guess."""
+    brightest = int(values.max())
+    if 0 < brightest <= 3 / 4 * full:
+        raise MaskError(
+            f"{path}: its brightest pixel is {brightest} of {full}, which is dark; a mask is {full} where the hole is "
+            "and 0 elsewhere"
+        )
+    grey = ((values > full / 4) & (values < 3 / 4 * full)).mean()
+    if grey > MOST_GREY:
+        raise MaskError(f"{path}: {grey:.0%} of it is grey; a mask is black, and white where the hole is")
+    return (values > full // 2).astype(np.uint8)
 
 
 def read_index(split: str) -> pd.DataFrame:
-    """The masks of a split: columns file, hole_ratio, bin and border (px kept clear along each edge)."""
+    """Return the masks of a split: columns file, hole_ratio, bin and border (px kept clear along each edge)."""
     path = mask_folder(split) / "index.csv"
     if not path.is_file():
         raise MaskError(f"{path}: no such file; `dvc repro masks` draws the masks")
