@@ -24,8 +24,9 @@ test: .venv/installed ## lint, then run the tests
 	@$(IN_ENV) ruff format --check
 	@$(IN_ENV) pytest
 
-lab: .venv/installed ## open JupyterLab here; it asks no server for news or updates
-	@$(IN_ENV) jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+lab: .venv/installed ## open JupyterLab here; ARGS="--no-browser --port 9999" hands options on to it
+	@$(IN_ENV) jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+		$(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 compare: .venv/installed ## metrics against parameters over the experiments from HEAD, or from REV=commit
 	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb $(if $(REV),-p rev $(REV))
@@ -43,11 +44,11 @@ bench: .venv/installed ## measure speed and memory; PARTIALCONV= and PCONV_KERAS
 lock: .venv/installed ## pin the dependencies again after an edit of pyproject.toml; UPGRADE=--upgrade takes the newest
 	@$(IN_ENV) uv --version >/dev/null 2>&1 || $(call stop,make lock needs uv: https://docs.astral.sh/uv)
 	@$(IN_ENV) uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
-		--annotation-style line --extra test pyproject.toml -o requirements.lock $(UPGRADE)
+		--annotation-style line --extra test --extra build --generate-hashes pyproject.toml -o requirements.lock $(UPGRADE)
 
 .venv/installed: requirements.lock pyproject.toml | check .venv/bin/pip
 	@echo "Installing requirements.lock into .venv: the first time about 2 minutes and 6 GB"
-	@$(PIP) -r requirements.lock
+	@$(PIP) --require-hashes -r requirements.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUNTIME = PYPROJECT["project"]["dependencies"]
 TEST = PYPROJECT["project"]["optional-dependencies"]["test"]
+BUILD = PYPROJECT["project"]["optional-dependencies"]["build"]
 CONDA = YAML(typ="safe").load((ROOT / "environment.yml").read_text())["dependencies"]
 
 
@@ -33,8 +35,8 @@ def bounds(requirements):
 
 def pins():
     """The requirements of requirements.lock; a package may be pinned once for each of several Pythons."""
-    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.lock").read_text().splitlines())
-    return [Requirement(line) for line in lines if line]
+    lines = (line.partition("#")[0].strip(" \\") for line in (ROOT / "requirements.lock").read_text().splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith("--hash")]
 
 
 def test_environment_has_the_same_dependencies_and_bounds():
@@ -50,7 +52,7 @@ def test_every_dependency_is_bounded_and_pinned_within_its_bounds():
         ((operator, version),) = [(spec.operator, spec.version) for spec in pin.specifier]
         assert operator == "==" and "*" not in version, f"{pin} is no pin"
         pinned.setdefault(canonicalize_name(pin.name), []).append(version)
-    for name, allowed in bounds(RUNTIME + TEST + PYPROJECT["build-system"]["requires"]).items():
+    for name, allowed in bounds(RUNTIME + TEST + BUILD).items():
         assert any(spec.operator == ">=" for spec in allowed), f"{name} has no lower bound"
         assert name in pinned, f"{name} is not in requirements.lock: make lock"
         assert all(version in allowed for version in pinned[name]), f"{name}: {pinned[name]} outside {allowed}"
@@ -61,6 +63,19 @@ def test_lock_names_no_place_of_this_machine():
     assert "uv pip compile --universal --python-version 3.11" in lock.splitlines()[1]
     assert all(pin.url is None for pin in pins())
     assert not re.search(r"://|(^|\s)/|^-", lock, re.MULTILINE)
+
+
+def test_every_pin_carries_the_hashes_of_its_files():
+    entries = re.split(r"^(?=\S)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+    found = [re.findall(r" --hash=sha256:[0-9a-f]{64}\b", entry) for entry in entries if "==" in entry]
+    assert len(found) == len(pins()) and all(found)
+
+
+def test_the_build_system_is_pinned_with_what_it_needs():
+    """`make` installs the package itself without build isolation, so from what the lock brought."""
+    assert bounds(PYPROJECT["build-system"]["requires"]).items() <= bounds(BUILD).items()
+    get = import_module(PYPROJECT["build-system"]["build-backend"]).get_requires_for_build_editable
+    assert bounds(get()).keys() <= bounds(BUILD).keys()
 
 
 def imported(path: Path) -> set[str]:
@@ -85,7 +100,7 @@ def imported(path: Path) -> set[str]:
 )
 def test_every_import_is_declared(folder, declared):
     paths = [path for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".ipynb"}]
-    own = {"pconv"} | {path.stem for path in paths}
+    own = {"pconv"} | {path.stem for place in ("tests", "benchmarks") for path in (ROOT / place).iterdir()}
     providers = packages_distributions()
     for path in paths:
         for module in imported(path) - own:
@@ -196,7 +211,7 @@ def test_make_installs_once_and_again_when_the_lock_changes(sandbox):
     assert len(first.stdout.splitlines()) == 1 and "2 minutes and 6 GB" in first.stdout
     calls = [call for call in sandbox.calls() if not call.startswith("python3 -c")]
     assert [call.split()[0] for call in calls] == ["python3", "pip", "pip", "dvc"]
-    assert "-r requirements.lock" in calls[1]
+    assert "--require-hashes -r requirements.lock" in calls[1]
     assert "--no-deps" in calls[2] and calls[2].endswith("-e .")
 
     sandbox.log.unlink()
@@ -235,13 +250,17 @@ def test_make_test_lints_before_it_tests(sandbox):
     assert sandbox.calls() == ["ruff check", "ruff format --check", "pytest "]
 
 
-def test_make_lab_asks_nobody_for_news(sandbox):
+@pytest.mark.parametrize("user, option", [(0, True), (1000, False)], ids=["root", "user"])
+def test_make_lab_asks_nobody_for_news_and_hands_options_on(sandbox, user, option):
     sandbox.install()
     sandbox.fake(".venv/bin/jupyter")
-    assert sandbox.make("lab").returncode == 0
-    (call,) = sandbox.calls()
+    sandbox.fake("bin/id", f"echo {user}")
+    assert sandbox.make("lab", "ARGS=--no-browser --port 9999").returncode == 0
+    (call,) = (call for call in sandbox.calls() if call.startswith("jupyter"))
+    assert call.split()[:2] == ["jupyter", "lab"] and call.split()[-3:] == ["--no-browser", "--port", "9999"]
     assert "--LabApp.news_url=None" in call and "jupyterlab.NeverCheckForUpdate" in call
     assert issubclass(jupyterlab.NeverCheckForUpdate, CheckForUpdateABC)
+    assert ("--allow-root" in call.split()) == option
 
 
 @pytest.mark.parametrize("call", ["ruff check", "ruff format", "pytest"])
