@@ -13,7 +13,7 @@ from nbformat import v4
 from papermill.exceptions import PapermillExecutionError
 
 from pconv.engine import _cell_failed, _prepare_environment
-from pconv.notebook import clean
+from pconv.notebook import METADATA, clean
 
 ROOT = Path(__file__).parents[1]
 
@@ -79,7 +79,7 @@ def test_clean_keeps_results():
     nb = clean(executed(*FIRST), Path(FIRST[-1]))
     assert [cell.id for cell in nb.cells] == ["cell-01", "cell-02", "cell-03", "cell-04"]
     assert [cell.metadata.get("tags") for cell in nb.cells] == [["parameters"], ["injected-parameters"], None, None]
-    assert nb.metadata.kernelspec.name == "python3" and nb.metadata.language_info.name == "python"
+    assert nb.metadata == METADATA
     stdout, figure, error = nb.cells[2].outputs
     assert stdout.text == "wrote reports/x.png in . at [time]\n<pconv.unet.PConvUNet object at 0x...>\n"
     assert figure.data["image/png"] == PNG

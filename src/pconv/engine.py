@@ -17,6 +17,7 @@ import click
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError, strip_color
+from papermill.iorw import LocalHandler, papermill_io
 
 from pconv.notebook import clean
 
@@ -28,6 +29,13 @@ class NotebookError(click.ClickException):
     """A notebook did not run to its end: papermill's command line prints the message alone and exits with 1."""
 
 
+class NotebookFile(LocalHandler):
+    """A file that ends as Jupyter ends notebooks when it saves them: papermill leaves out the last newline."""
+
+    def write(self, buf: str, path: str) -> None:
+        super().write(buf + "\n", path)
+
+
 class ReproducibleEngine(NBClientEngine):
     @classmethod
     def execute_notebook(cls, nb, kernel_name, output_path=None, **kwargs):
@@ -37,6 +45,7 @@ class ReproducibleEngine(NBClientEngine):
 
         if output_path:
             Path(output_path).parent.mkdir(parents=True, exist_ok=True)
+            papermill_io.register(str(output_path), NotebookFile())
         began = time.monotonic()
         try:
             nb = super().execute_notebook(nb, kernel_name, output_path=output_path, **kwargs)

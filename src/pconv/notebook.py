@@ -8,8 +8,17 @@ import re
 import tempfile
 from pathlib import Path
 
+import nbformat
+
 from pconv.params import Params, load_params
 from pconv.project import project_root
+
+# All that is kept of a notebook's metadata, on every machine: Jupyter, VS Code and papermill each write more, such as
+# the version of Python, the name of an environment, and durations.
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 # What Python and IPython print that is never equal twice, and what stands for it.
 NOISE = (
@@ -49,24 +58,26 @@ def _write_json(path: Path, values: dict) -> None:
 def clean(nb, root: Path | None = None):
     """Remove, in place, what differs between two equal runs of a notebook; returns it.
 
-    Gone are papermill's metadata, times and durations, progress (stderr), widgets, and random cell ids; addresses,
-    process ids and paths of this machine are replaced where they were printed, those in `root` by relative ones.
-    Numbers that a notebook itself prints stay as they are. Cell tags stay.
+    Gone are all metadata but METADATA and the tags of cells, progress (stderr), widgets and random cell ids. Addresses,
+    process ids, times and paths of this machine are replaced where they were printed, those in `root` by relative ones.
+    Numbers that a notebook itself prints stay as they are. Cleaning a second time changes nothing.
     `nb` is an nbformat 4.5 notebook; papermill is not needed.
     """
-    nb.metadata.pop("papermill", None)
-    nb.metadata.pop("widgets", None)
-    nb.metadata.get("language_info", {}).pop("version", None)
+    clean_metadata(nb)
     noise = (*NOISE, *_machine_paths(root))
     for number, cell in enumerate(nb.cells, 1):
         cell.id = f"cell-{number:02d}"
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        if not cell.metadata.get("tags", True):
-            del cell.metadata["tags"]
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if _is_result(output) and _scrub(output, noise)]
     return nb
+
+
+def clean_metadata(nb) -> None:
+    """Reduce the metadata of a notebook to METADATA and those of its cells to their tags, in place."""
+    nb.metadata = nbformat.from_dict(METADATA)
+    for cell in nb.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
 
 
 def _is_result(output) -> bool:
