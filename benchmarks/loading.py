@@ -23,8 +23,7 @@ import torch
 from common import changed, machine, record, turns, wait
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from pconv.data.decoding import read_image
-from pconv.data.manifest import read_manifest
+from pconv.data.manifest import DECODED, read_manifest
 from pconv.hardware import keep_memory
 from pconv.params import Params, load_params
 from pconv.training.loading import TrainingCrops
@@ -61,7 +60,7 @@ def one_core(params: Params, count: int, keep: bool) -> float:
         began = time.process_time()
         for n in range(count):
             if not keep:
-                read_image.cache_clear()
+                DECODED.clear()
             crops[n]
     return count / (time.process_time() - began)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pconv.data.decoding import read_image
+from pconv.data.manifest import read_photograph
 from pconv.masks.files import read_hole
 from pconv.project import mask_folder
 from pconv.training import loading
@@ -43,7 +43,7 @@ def spy(monkeypatch):
     def noting(name, function):
         return lambda path: read[name].append(path) or function(path)
 
-    monkeypatch.setattr(loading, "read_image", noting("photographs", read_image))
+    monkeypatch.setattr(loading, "read_photograph", noting("photographs", read_photograph))
     monkeypatch.setattr(loading, "read_hole", noting("masks", read_hole))
     return read
 
@@ -64,7 +64,7 @@ def test_samples_are_images_and_masks_in_bytes(tiny, kind):
 
 def test_an_image_is_its_photograph_and_a_mask_its_hole(tiny, monkeypatch):
     square = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
-    monkeypatch.setattr(loading, "read_image", lambda path: square)
+    monkeypatch.setattr(loading, "read_photograph", lambda path: square)
     image, mask = ValidationCrops(tiny.set(data__crop=[1.0, 1.0]))[1]
     np.testing.assert_array_equal(image, square.transpose(2, 0, 1))
     np.testing.assert_array_equal(mask[0], 1 - read_hole(mask_folder("val") / "00001.png"))
@@ -97,7 +97,7 @@ def test_images_are_flipped_and_masks_turned_and_flipped(tiny, monkeypatch):
     square = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
     hole = np.zeros((32, 32), np.uint8)
     hole[3, 5] = 1
-    monkeypatch.setattr(loading, "read_image", lambda path: square)
+    monkeypatch.setattr(loading, "read_photograph", lambda path: square)
     monkeypatch.setattr(loading, "read_hole", lambda path: hole)
     found = samples(TrainingCrops(params, 1, 200))
     images = Counter(image.numpy().tobytes() for image, _ in found)

@@ -2,21 +2,27 @@
 
 import csv
 import hashlib
+import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pconv.data.crops import crop, recolour
+from pconv.data.cache import ArrayCache
+from pconv.data.crops import random_crop, recolour
 from pconv.data.decoding import ImageError, read_image, write_image
-from pconv.data.manifest import manifest_path, read_manifest, write_manifest
+from pconv.data.manifest import manifest_path, read_manifest, read_photograph, write_manifest
 from pconv.data.sources import PACKAGED, find_photographs
+from pconv.data.tensors import to_tensor
 from pconv.params import Data
 from pconv.project import SPLITS
 
@@ -186,6 +192,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         with pytest.raises(ImageError, match=rf"{name}: not an image"):
             read_image(tmp_path / name)
     with pytest.raises(ImageError, match=r"gone\.png: No such file or directory; run `dvc repro"):
+        read_photograph(tmp_path / "gone.png")
+    with pytest.raises(ImageError, match=r"gone\.png: No such file or directory"):
         read_image(tmp_path / "gone.png")
 
 
@@ -198,6 +206,72 @@ def test_every_kind_of_picture_is_read_as_rgb(tmp_path):
     assert np.array_equal(read_image(tmp_path / "red.png"), red)
     assert np.array_equal(read_image(tmp_path / "alpha.png"), red)
     assert np.array_equal(read_image(tmp_path / "grey.png"), np.full((4, 5, 3), 255))
+
+
+def test_a_bomb_is_refused_before_a_pixel_is_decoded(tmp_path):
+    """A header of 60,000 x 60,000 px, which Pillow itself would refuse, and one that only our limit forbids."""
+    for name, side in (("vast.png", 60_000), ("large.png", 9_000)):
+        header = struct.pack(">II5B", side, side, 8, 2, 0, 0, 0)
+        chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+        packed = (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+        with pytest.raises(ImageError, match=rf"{name}: .*more than (the )?80,000,000 "):
+            read_image(tmp_path / name)
+    photographs(tmp_path, "a.png")  # of 72 pixels
+    assert read_image(tmp_path / "a.png", max_pixels=72).shape == (8, 9, 3)
+    with pytest.raises(ImageError, match=r"a\.png: 9 x 8 pixels, more than the 71 allowed"):
+        read_image(tmp_path / "a.png", max_pixels=71)
+
+
+def test_what_is_no_regular_file_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    for name, reason in (("pipe.jpg", "Not a regular file"), ("folder.jpg", "This is a folder")):
+        with pytest.raises(ImageError, match=f"{name}: {reason}"):
+            read_image(tmp_path / name)
+
+
+def test_an_image_that_cannot_be_written_is_named(tmp_path):
+    for name in ("a", "a.xyz"):
+        with pytest.raises(ImageError, match=rf"{name}: cannot be written as an image; choose a suffix"):
+            write_image(tmp_path / name, position(3, 3))
+        assert not (tmp_path / name).exists()
+
+
+def test_an_image_as_a_tensor():
+    image = position(3, 4)
+    tensor = to_tensor(image[:, ::-1])
+    assert tensor.dtype == torch.float32 and tensor.shape == (3, 3, 4)
+    expected = torch.tensor(image[:, ::-1].copy()).movedim(-1, 0)
+    assert torch.equal((tensor * 255).round(), expected) and tensor.max() < 4 / 255
+
+
+def test_decoded_photographs_are_kept_within_bounds():
+    cache, made = ArrayCache(100), []
+
+    def get(key, size):
+        return cache.get(key, lambda: made.append(key) or np.zeros(size, np.uint8))
+
+    assert get("a", 60) is get("a", 60) and made == ["a"]
+    get("b", 40), get("a", 60), get("c", 30)  # b was used longest ago
+    assert cache.bytes == 90
+    get("a", 60), get("b", 40)
+    assert made == ["a", "b", "c", "b"]
+    get("d", 101), get("d", 101)  # never kept, and throws nothing out
+    assert made[-2:] == ["d", "d"] and cache.bytes <= 100
+    assert not get("e", 1).flags.writeable
+
+
+def test_a_photograph_that_was_changed_is_read_again(tmp_path):
+    photographs(tmp_path, "other.png", "a.png")
+    before = read_photograph(tmp_path / "a.png")
+    assert read_photograph(tmp_path / "a.png") is before
+    os.replace(tmp_path / "other.png", tmp_path / "a.png")
+    os.utime(tmp_path / "a.png", ns=(1, 1))
+    assert not np.array_equal(read_photograph(tmp_path / "a.png"), before)
 
 
 def test_written_and_read_again(tmp_path):
@@ -214,7 +288,7 @@ def test_written_and_read_again(tmp_path):
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 64), st.floats(0.01, 1), st.integers(0, 2**32 - 1))
 def test_a_crop_is_a_square_inside_the_photograph(height, width, size, share, seed):
-    square = crop(position(height, width), size, [share, 1.0], np.random.default_rng(seed))
+    square = random_crop(position(height, width), size, [share, 1.0], np.random.default_rng(seed))
     assert square.shape == (size, size, 3) and square.dtype == np.uint8
     assert square[..., 0].max() < height and square[..., 1].max() < width
 
@@ -223,7 +297,7 @@ def test_a_crop_is_a_square_inside_the_photograph(height, width, size, share, se
 @given(st.integers(20, 200), st.integers(20, 200), st.floats(0.1, 1), st.integers(0, 2**32 - 1))
 def test_the_share_is_of_the_shorter_side(height, width, share, seed):
     side = round(share * min(height, width))
-    square = crop(position(height, width), side, [share, share], np.random.default_rng(seed))
+    square = random_crop(position(height, width), side, [share, share], np.random.default_rng(seed))
     rows, columns = square[:, 0, 0].astype(int), square[0, :, 1].astype(int)
     assert np.array_equal(rows, np.arange(rows[0], rows[0] + side))  # not resized: each row and column once
     assert np.array_equal(columns, np.arange(columns[0], columns[0] + side))
@@ -231,31 +305,31 @@ def test_the_share_is_of_the_shorter_side(height, width, share, seed):
 
 def test_crops_reach_every_edge_and_both_ends_of_the_share():
     image, rng = position(60, 90), np.random.default_rng(0)
-    squares = [crop(image, 20, [1 / 3, 1 / 3], rng) for _ in range(2000)]
+    squares = [random_crop(image, 20, [1 / 3, 1 / 3], rng) for _ in range(2000)]
     tops, lefts = {int(s[0, 0, 0]) for s in squares}, {int(s[0, 0, 1]) for s in squares}
     assert tops == set(range(41)) and lefts == set(range(71))
 
-    whole = [crop(image, 60, [0.2, 1.0], rng) for _ in range(2000)]
+    whole = [random_crop(image, 60, [0.2, 1.0], rng) for _ in range(2000)]
     spans = [float(np.ptp(s[..., 0].astype(int)) + 1) for s in whole]
     assert min(spans) < 14 and max(spans) > 58 and 34 < np.mean(spans) < 38  # 12 to 60 px, evenly
 
 
 def test_the_whole_of_a_square_photograph():
     image = np.random.default_rng(0).integers(256, size=(32, 32, 3), dtype=np.uint8)
-    assert np.array_equal(crop(image, 32, [1.0, 1.0], np.random.default_rng(0)), image)
-    shrunk = crop(image, 16, [1.0, 1.0], np.random.default_rng(0))
+    assert np.array_equal(random_crop(image, 32, [1.0, 1.0], np.random.default_rng(0)), image)
+    shrunk = random_crop(image, 16, [1.0, 1.0], np.random.default_rng(0))
     assert np.array_equal(shrunk, cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA))
 
 
 def test_a_crop_depends_on_its_generator_alone():
     image = position(50, 70)
-    first, again, other = (crop(image, 16, [0.3, 0.8], np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (random_crop(image, 16, [0.3, 0.8], np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
 def test_crops_leave_the_photograph_as_it_was(tmp_path):
     write_image(tmp_path / "a.png", position(30, 30))
-    square = crop(read_image(tmp_path / "a.png"), 30, [1.0, 1.0], np.random.default_rng(0))
+    square = random_crop(read_image(tmp_path / "a.png"), 30, [1.0, 1.0], np.random.default_rng(0))
     square[:] = 0
     assert np.array_equal(read_image(tmp_path / "a.png"), position(30, 30))
 

@@ -23,7 +23,7 @@ from conftest import Project, results
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pconv.data.decoding import ImageError, read_image
+from pconv.data.decoding import ImageError
 from pconv.losses import TERMS, InpaintingLoss
 from pconv.masks.convention import compose
 from pconv.metrics import l1_percent, psnr
@@ -636,7 +636,6 @@ def test_a_photograph_that_disappears_is_named(tiny, killed_at, workers):
         train(params, 1)
     gone = tiny / "photographs/train/1.png"
     gone.unlink()
-    read_image.cache_clear()
     with pytest.raises(
         ImageError, match=rf"^{gone}: No such file or directory; run `dvc repro --force images`"
     ) as error:

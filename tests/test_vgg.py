@@ -20,6 +20,7 @@ from torchvision.transforms import v2
 
 from pconv.data.decoding import read_image
 from pconv.data.sources import PACKAGED as PHOTOGRAPHS
+from pconv.data.tensors import to_tensor
 from pconv.vgg import VGGFeatures, WeightsError
 
 POOLS = (4, 9, 16)  # their numbers in torchvision's vgg16().features
@@ -63,7 +64,7 @@ def photographs():
     images = [
         read_image(Path(files(package) / name)) for split in PHOTOGRAPHS.values() for package, name in split.values()
     ]
-    crops = [torch.from_numpy(image[:160, :160].copy()).permute(2, 0, 1) / 255 for image in images]
+    crops = [to_tensor(image[:160, :160]) for image in images]
     return torch.stack(crops)
 
 

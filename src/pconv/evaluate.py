@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from pconv import baselines, metrics
-from pconv.data.crops import crop
-from pconv.data.decoding import read_image
-from pconv.data.manifest import image_root, read_manifest
+from pconv.data.crops import random_crop
+from pconv.data.manifest import image_root, read_manifest, read_photograph
+from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError
 from pconv.inpaint import inpaint
 from pconv.masks.convention import compose, hole_to_mask
@@ -78,8 +78,8 @@ class Crops(Sequence):
         row = self.masks.iloc[i]
         path = self.photographs[i % len(self.photographs)]
         rng = np.random.default_rng([self.params.seed, int.from_bytes(b"crop"), i])
-        pixels = crop(read_image(path), self.params.data.size, self.params.data.crop, rng)
-        gt = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+        pixels = random_crop(read_photograph(path), self.params.data.size, self.params.data.crop, rng)
+        gt = to_tensor(pixels)
         mask = hole_to_mask(read_hole(mask_folder("test") / row.file))
         if mask.shape[1:] != gt.shape[1:]:
             raise EvaluationError(f"masks are {len(mask[0])} px, crops {len(gt[0])} px: run `dvc repro masks` first")

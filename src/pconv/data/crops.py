@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 
-def crop(image: np.ndarray, size: int, share: list[float], rng: np.random.Generator) -> np.ndarray:
-    """A random square of `image` (H, W, 3), resized to (size, size, 3).
+def random_crop(image: np.ndarray, size: int, share: list[float], rng: np.random.Generator) -> np.ndarray:
+    """Cut a random square out of `image` (H, W, 3) and resize it to (size, size, 3).
 
-    Its side is a uniformly drawn share, between share[0] and share[1], of the image's shorter side.
+    Its side is a share of the image's shorter side, drawn uniformly between share[0] and share[1].
     """
     height, width = image.shape[:2]
     side = max(1, round(rng.uniform(*share) * min(height, width)))
@@ -21,10 +21,10 @@ def crop(image: np.ndarray, size: int, share: list[float], rng: np.random.Genera
 
 
 def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An image (H, W, 3) uint8 in colours that no photograph had.
+    """Change the colours of an image (H, W, 3) uint8 at random.
 
-    Its channels come in another order, to a power between 1/2 and 2 (gamma), and from darkest to brightest over a part
-    of the range that keeps at least a fifth of it: contrast and brightness.
+    Permutes its channels, then changes gamma (an exponent between 1/2 and 2), contrast and brightness: black moves to
+    at most 0.4 of the range and white to no less than 0.6, so that at least a fifth of the contrast is kept.
     """
     curve = np.linspace(0, 1, 256) ** 2 ** rng.uniform(-1, 1)
     darkest, brightest = rng.uniform(0, 0.4), rng.uniform(0.6, 1)

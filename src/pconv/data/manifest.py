@@ -7,12 +7,30 @@ manifest; everything else reads it.
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
-from pconv.data.decoding import ImageError
+import numpy as np
+
+from pconv.data.cache import ArrayCache
+from pconv.data.decoding import ImageError, read_image
 from pconv.data.sources import find_photographs, unpack
 from pconv.params import Data
 from pconv.project import SPLITS, image_folder, project_root
+
+DECODED = ArrayCache(64 * 2**20)  # holds all the packaged ones that train; of thousands none comes back soon
+
+
+def read_photograph(path: Path) -> np.ndarray:
+    """Read a photograph of the manifest, (H, W, 3) uint8, RGB, from memory if it was read lately.
+
+    Raises ImageError with its path if it cannot be read any more.
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}; run `dvc repro --force images` if photographs moved") from None
+    return DECODED.get((path, found.st_size, found.st_mtime_ns), lambda: read_image(path))
 
 
 def manifest_path() -> Path:

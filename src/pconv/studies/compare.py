@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 
-import cv2
 import dvc.api
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from dvc.exceptions import DvcException, PathMissingError
 from dvc.scm import SCMError
 from ruamel.yaml import YAML
 
+from pconv.data.decoding import ImageError, decode
 from pconv.errors import PConvError
 from pconv.params import flat
 
@@ -42,10 +43,11 @@ class Experiment:
     def picture(self, name: str) -> np.ndarray | None:
         """Return reports/figures/`name`, (H, W, 3) uint8 RGB, in the format the revision has; None if it has none."""
         for suffix in FORMATS:
-            data = _read(f"reports/figures/{name}{suffix}", self.rev)
-            pixels = None if data is None else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-            if pixels is not None:
-                return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+            path = f"reports/figures/{name}{suffix}"
+            data = _read(path, self.rev)
+            if data is not None:
+                with suppress(ImageError):
+                    return decode(data, path)
         return None
 
 

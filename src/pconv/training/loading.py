@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pconv.data.crops import crop, recolour
-from pconv.data.decoding import read_image
-from pconv.data.manifest import read_manifest
+from pconv.data.crops import random_crop, recolour
+from pconv.data.manifest import read_manifest, read_photograph
 from pconv.masks.convention import MaskError, hole_to_mask
 from pconv.masks.files import read_hole, read_index
 from pconv.params import Params
@@ -45,7 +44,7 @@ class TrainingCrops(Dataset):
         rounds, place = divmod(n, len(self.photographs))
         photograph = self.photographs[_order(*self.key, rounds, len(self.photographs))[place]]
         rng = np.random.default_rng((*self.key, 1, n))
-        image = crop(read_image(photograph), self.data.size, self.data.crop, rng)
+        image = random_crop(read_photograph(photograph), self.data.size, self.data.crop, rng)
         hole = read_hole(self.holes[rng.integers(len(self.holes))])
         hole = np.rot90(hole, rng.integers(4))
         flip_image, flip_hole = rng.random(2) < 0.5
@@ -67,8 +66,8 @@ class ValidationCrops(Dataset):
 
     def __getitem__(self, n: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((self.params.seed, 0, n))
-        image = read_image(self.photographs[n % len(self.photographs)])
-        image = crop(image, self.params.data.size, self.params.data.crop, rng)
+        image = read_photograph(self.photographs[n % len(self.photographs)])
+        image = random_crop(image, self.params.data.size, self.params.data.crop, rng)
         return _sample(image, read_hole(self.holes[n % len(self.holes)]))
 
 
