@@ -9,7 +9,7 @@ PAPERMILL = PYTHONPATH=src papermill --engine reproducible --log-level WARNING -
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USE_PEP517=1 .venv/bin/pip install --quiet
 stop = { echo "make: $(1)" >&2; exit 1; }
 
-.PHONY: help repro test lab compare bench lock check
+.PHONY: help repro reproduced test arithmetic lab compare bench lock check
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -18,11 +18,19 @@ help: ## list the targets
 repro: .venv/installed ## run the pipeline; PARAMS=params/NAME.yaml makes that set the current one first
 	@$(if $(PARAMS),$(IN_ENV) python -m pconv.params "$(PARAMS)")
 	@$(IN_ENV) dvc repro
+	@$(IN_ENV) PYTHONPATH=src python -m pconv.reproduced
+
+reproduced: .venv/installed ## each headline number as committed and as this run has it, with a verdict
+	@$(IN_ENV) PYTHONPATH=src python -m pconv.reproduced
 
 test: .venv/installed ## lint, then run the tests
 	@$(IN_ENV) ruff check
 	@$(IN_ENV) ruff format --check
 	@$(IN_ENV) pytest
+
+arithmetic: .venv/installed ## test what other processors compute otherwise, as one without AVX-512 would; the variables choose
+	@$(IN_ENV) export ATEN_CPU_CAPABILITY=$${ATEN_CPU_CAPABILITY:-avx2} ONEDNN_MAX_CPU_ISA=$${ONEDNN_MAX_CPU_ISA:-AVX2} \
+		OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; pytest -m arithmetic
 
 lab: .venv/installed ## open JupyterLab here; ARGS="--no-browser --port 9999" hands options on to it
 	@$(IN_ENV) jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \

@@ -22,6 +22,14 @@ from pconv.data.manifest import write_manifest
 from pconv.masks.sets import write_masks
 from pconv.params import Params, load_params
 
+
+def pytest_collection_modifyitems(items):
+    """Mark as `arithmetic` every test of a file that computes with PyTorch: its kernels differ between processors."""
+    for item in items:
+        if hasattr(getattr(item, "module", None), "torch"):
+            item.add_marker("arithmetic")
+
+
 TINY = {
     "seed": 0,
     "data": {"source": "folder", "folder": "photographs", "size": 32, "crop": [0.5, 0.9]},

@@ -58,6 +58,11 @@ def test_progress_is_shown_while_it_runs(smoke):
         assert what in output
 
 
+def test_the_last_word_about_other_parameters_than_the_committed(smoke):
+    done = run(smoke, "python", "-m", "pconv.reproduced", PYTHONPATH="src")
+    assert done.stdout.startswith("There is nothing to compare with: HEAD was run with other parameters (data.size, ")
+
+
 def test_executed_notebooks_are_clean(smoke):
     paths = sorted((smoke / "reports" / "notebooks").glob("0[1-5]*.ipynb"))
     assert [p.name[:2] for p in paths] == ["01", "02", "03", "04", "04", "05"]

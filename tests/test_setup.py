@@ -201,28 +201,28 @@ def test_make_finds_a_newer_python_and_obeys_PYTHON(sandbox):
 
 
 def test_make_installs_once_and_again_when_the_lock_changes(sandbox):
-    sandbox.fake("bin/python3", 'case "$*" in *venv*) mkdir -p .venv/bin; cp pip dvc .venv/bin;; esac')
+    sandbox.fake("bin/python3", 'case "$*" in *venv*) mkdir -p .venv/bin; cp pip dvc python .venv/bin;; esac')
     for tool in ("mkdir", "cp"):
         (sandbox.bin / tool).symlink_to(shutil.which(tool))
-    sandbox.fake("pip")
-    sandbox.fake("dvc")
+    for tool in ("pip", "dvc", "python"):
+        sandbox.fake(tool)
     first = sandbox.make("repro")
     assert first.returncode == 0, first.stderr
     assert len(first.stdout.splitlines()) == 1 and "2 minutes and 6 GB" in first.stdout
     calls = [call for call in sandbox.calls() if not call.startswith("python3 -c")]
-    assert [call.split()[0] for call in calls] == ["python3", "pip", "pip", "dvc"]
+    assert [call.split()[0] for call in calls] == ["python3", "pip", "pip", "dvc", "python"]
     assert "--require-hashes -r requirements.lock" in calls[1]
     assert "--no-deps" in calls[2] and calls[2].endswith("-e .")
 
     sandbox.log.unlink()
     assert sandbox.make("repro").stdout == ""
-    assert sandbox.calls() == ["dvc repro"]
+    assert sandbox.calls() == ["dvc repro", "python -m pconv.reproduced"]
 
     later = (sandbox.root / ".venv/installed").stat().st_mtime + 10
     os.utime(sandbox.root / "requirements.lock", (later, later))
     sandbox.log.unlink()
     sandbox.make("repro")
-    assert [call.split()[0] for call in sandbox.calls()] == ["pip", "pip", "dvc"]
+    assert [call.split()[0] for call in sandbox.calls()] == ["pip", "pip", "dvc", "python"]
 
 
 def test_make_does_not_count_a_failed_install(sandbox):
@@ -237,7 +237,8 @@ def test_make_does_not_count_a_failed_install(sandbox):
 def test_make_repro_takes_a_parameter_set_first(sandbox):
     sandbox.install()
     assert sandbox.make("repro", "PARAMS=params/smoke.yaml").returncode == 0
-    assert sandbox.calls() == ["python -m pconv.params params/smoke.yaml", "dvc repro"]
+    last_word = "python -m pconv.reproduced"
+    assert sandbox.calls() == ["python -m pconv.params params/smoke.yaml", "dvc repro", last_word]
     sandbox.fake(".venv/bin/python", "exit 1")
     sandbox.log.unlink()
     assert sandbox.make("repro", "PARAMS=params/wrong.yaml").returncode != 0
@@ -248,6 +249,13 @@ def test_make_test_lints_before_it_tests(sandbox):
     sandbox.install()
     assert sandbox.make("test").returncode == 0
     assert sandbox.calls() == ["ruff check", "ruff format --check", "pytest "]
+
+
+def test_make_arithmetic_acts_as_another_processor_unless_told(sandbox):
+    sandbox.install()
+    sandbox.fake(".venv/bin/pytest", 'echo "$ATEN_CPU_CAPABILITY $ONEDNN_MAX_CPU_ISA $OMP_NUM_THREADS $*"')
+    assert sandbox.make("arithmetic").stdout == "avx2 AVX2 1 -m arithmetic\n"
+    assert sandbox.make("arithmetic", "ONEDNN_MAX_CPU_ISA=SSE41").stdout == "avx2 SSE41 1 -m arithmetic\n"
 
 
 @pytest.mark.parametrize("user, option", [(0, True), (1000, False)], ids=["root", "user"])
@@ -277,8 +285,9 @@ def test_make_help_lists_every_target(sandbox):
     assert sorted(listed) == sorted(set(targets) - {"check"})
 
 
-def test_ci_is_make_test():
-    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "make test"
+def test_ci_is_make_test_and_again_as_another_processor_computes():
+    lines = (ROOT / ".ci/run").read_text().splitlines()
+    assert [line.partition(" #")[0] for line in lines[-2:]] == ["make test", "make arithmetic"]
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
