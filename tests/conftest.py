@@ -24,9 +24,13 @@ from pconv.params import Params, load_params
 
 
 def pytest_collection_modifyitems(items):
-    """Mark as `arithmetic` every test of a file that computes with PyTorch: its kernels differ between processors."""
+    """Mark as `arithmetic` every test of a file that computes with PyTorch: its kernels differ between processors.
+
+    The benchmarks measure how long something takes and compare no results.
+    """
     for item in items:
-        if hasattr(getattr(item, "module", None), "torch"):
+        module = getattr(item, "module", None)
+        if hasattr(module, "torch") and module.__name__ != "test_benchmarks":
             item.add_marker("arithmetic")
 
 

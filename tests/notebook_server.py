@@ -8,7 +8,7 @@ import urllib.request
 from contextlib import contextmanager
 from copy import deepcopy
 
-from repository import ENVIRONMENT
+from repository import ENVIRONMENT, PATIENCE
 
 TOKEN = "0123456789"
 
@@ -23,7 +23,7 @@ class Contents:
         data = None if model is None else json.dumps(model).encode()
         headers = {"Authorization": f"token {TOKEN}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}api/contents/{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 
     def open(self, path: str) -> dict:
@@ -46,12 +46,12 @@ def jupyter_server(folder):
             yield Contents(_address(server, home / "runtime" / f"jpserver-{server.pid}.json", log.name))
         finally:
             server.terminate()
-            server.wait(timeout=30)
+            server.wait(timeout=PATIENCE)
 
 
 def _address(server, about, log) -> str:
     """Where the server listens, as soon as it says so."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and server.poll() is None:
         if about.exists() and about.read_text().endswith("}"):
             return json.loads(about.read_text())["url"]

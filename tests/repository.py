@@ -9,6 +9,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 300  # seconds after which a test takes something for hung, on the slowest of machines
 SETTINGS = {  # no signing, hooks, line endings or identity of the user who runs the tests
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",

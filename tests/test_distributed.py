@@ -18,6 +18,7 @@ import torch
 from conftest import Project, results
 from hypothesis import given
 from hypothesis import strategies as st
+from repository import PATIENCE
 from safetensors.torch import load_file, save_file
 
 from pconv.params import load_params
@@ -37,7 +38,12 @@ def torchrun(*arguments, processes=2):
 
 def run(*arguments, folder, processes=2):
     return subprocess.run(
-        torchrun(*arguments, processes=processes), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
+        torchrun(*arguments, processes=processes),
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
 
 
@@ -85,9 +91,8 @@ def test_processes_that_found_other_checkpoints_do_not_start(tmp_path):
 
 
 def test_a_stuck_process_ends_the_others_with_an_error(tmp_path):
-    began = time.monotonic()
     done = run(TESTS / "processes.py", "stuck", tmp_path, folder=tmp_path)
-    assert done.returncode != 0 and time.monotonic() - began < 60
+    assert done.returncode != 0
     assert re.search(r"[Tt]imed out", done.stderr)
 
 
@@ -125,7 +130,7 @@ def start(project):
     command = torchrun("-m", "pconv.train", "--stage", 1)
     with open(project / "output.txt", "w") as out:
         parent = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stdout=out, stderr=out)
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE
     while len(list_checkpoints(project / "models/state/stage1")) < 2:
         assert time.monotonic() < end and parent.poll() is None, (project / "output.txt").read_text()
         time.sleep(0.01)
@@ -152,7 +157,7 @@ def test_two_machines_learn_what_two_processes_of_one_do(tiny, whole):
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     machines = [subprocess.Popen(command, cwd=tiny.folder, env=ENVIRONMENT, **streams) for _ in range(2)]
     try:
-        said = [machine.communicate(timeout=120) for machine in machines]
+        said = [machine.communicate(timeout=PATIENCE) for machine in machines]
     finally:
         for machine in machines:
             machine.terminate()  # torchrun ends its process with it
@@ -165,8 +170,7 @@ def test_two_processes_that_are_killed_go_on_to_the_bit(tiny, whole):
     tiny.set(**SHARED)
     parent, (first, second) = start(tiny)
     second.kill()  # one dies: the other must not wait for ever
-    began = time.monotonic()
-    assert parent.wait(60) != 0 and time.monotonic() - began < 60
+    assert parent.wait(PATIENCE) != 0
     assert not first.is_running()
     shutil.rmtree(tiny / "reports")
     done = run("-m", "pconv.train", "--stage", 1, folder=tiny.folder)
@@ -178,7 +182,7 @@ def test_a_signal_to_torchrun_saves_and_another_number_of_processes_goes_on(tiny
     tiny.set(train__batch=4, train__checkpoint_seconds=0, train__stage1__steps=50, train__stage1__epochs=100)
     parent, _ = start(tiny)
     parent.send_signal(signal.SIGTERM)
-    assert parent.wait(60) != 0
+    assert parent.wait(PATIENCE) != 0
     said = (tiny / "output.txt").read_text()
     step = load_newest(tiny / "models/state/stage1")[1]["step"]
     assert f"stopped at step {step}; run again to go on from there" in said, said

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbformat import v4
 from papermill.exceptions import PapermillExecutionError
+from repository import PATIENCE
 
 from pconv.engine import _cell_failed, _prepare_environment
 from pconv.notebook import METADATA, clean
@@ -141,7 +142,7 @@ def runs(tmp_path_factory):
         processes[name] = subprocess.Popen(
             command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-    done = {name: (*process.communicate(timeout=120), process.returncode) for name, process in processes.items()}
+    done = {name: (*process.communicate(timeout=PATIENCE), process.returncode) for name, process in processes.items()}
     return {
         name: (status, stdout, stderr, folder / "made/by/engine" / f"{name}.ipynb")
         for name, (stdout, stderr, status) in done.items()

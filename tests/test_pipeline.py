@@ -12,7 +12,7 @@ import nbformat
 import psutil
 import pytest
 from dvc.repo import Repo
-from repository import ENVIRONMENT, ROOT, change, copy_repository, run
+from repository import ENVIRONMENT, PATIENCE, ROOT, change, copy_repository, run
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
@@ -89,7 +89,7 @@ def test_a_run_killed_in_training_ends_with_the_same_weights(smoke, smoke_copy):
     command = ["dvc", "repro", "--force", "--single-item", "train-stage1"]
     process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT)
     state = folder / "models" / "state" / "stage1"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while len(list(state.glob("step-*"))) < 2 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     for victim in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:

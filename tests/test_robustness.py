@@ -8,6 +8,7 @@ import hostile
 import pytest
 from hostile import Case, judge, outcome
 from hostile.preload import CASES
+from repository import PATIENCE
 from robustness import table
 
 from pconv.errors import PConvError
@@ -56,7 +57,7 @@ def test_neither_a_hang_nor_a_crash_ends_the_judge(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(hostile, "CASES", [])
     importlib.import_module("awkward")
-    seconds = {"sleeps": 1, "dies": 60, "leaves a file": 60}
+    seconds = {"sleeps": 1, "dies": PATIENCE, "leaves a file": PATIENCE}
     found = {case.name: judge(case, seconds[case.name]).outcome for case in hostile.CASES}
     assert found == {"sleeps": "hang", "dies": "traceback", "leaves a file": "right"}
 
@@ -68,7 +69,7 @@ from hostile import right
 
 @right("awkward", "sleeps")
 def _(folder):
-    time.sleep(60)
+    time.sleep(10_000)
 
 @right("awkward", "dies")
 def _(folder):

@@ -20,6 +20,7 @@ import psutil
 import pytest
 import torch
 from conftest import Project, results
+from repository import PATIENCE
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -484,7 +485,7 @@ def start_training(background, tiny):
 
 
 def wait_for(condition, process):
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end and process.is_alive()
         time.sleep(0.002)
@@ -608,7 +609,7 @@ def test_a_signal_to_loader_processes_too_saves(tiny, start_training, number):
     process = start_training()
     wait_for(lambda: newest(tiny) >= 2, process)
     os.killpg(process.pid, number)
-    process.join(60)
+    process.join(PATIENCE)
     said = (tiny / "output.txt").read_text()
     assert process.exitcode == 130, said
     assert f"stopped at step {newest(tiny)}; run again to go on from there" in said and "Traceback" not in said
@@ -619,7 +620,7 @@ def test_a_loader_process_that_dies_ends_training_with_what_to_do(tiny, start_tr
     process = start_training()
     wait_for(lambda: newest(tiny) >= 2, process)
     psutil.Process(process.pid).children()[-1].kill()
-    process.join(60)
+    process.join(PATIENCE)
     said = (tiny / "output.txt").read_text()
     assert process.exitcode == 1 and "Traceback" not in said, said
     assert re.search(r"TrainingError: stage 1, step \d+: a loader process died \(DataLoader worker .*killed", said), (
