@@ -12,14 +12,24 @@ from pconv import evaluate
 from pconv.data.decoding import read_image, write_image
 from pconv.data.manifest import write_manifest
 from pconv.masks.convention import BINS, bin_name
+from pconv.masks.files import write_hole
 from pconv.masks.sets import write_masks
 from pconv.params import Params
+from pconv.project import mask_folder
+from pconv.unet import PConvUNet, he_init
 
 NAMES = [bin_name(bounds) for bounds in BINS]
 SIZE, PER_GROUP = 32, 2
 
 
-class Perfect(nn.Module):
+class Method(nn.Module):
+    """What stands in for a network: it reaches every pixel."""
+
+    def reached(self, mask):
+        return torch.ones_like(mask)
+
+
+class Perfect(Method):
     """Knows the truth: returns it in the hole, and something wrong where valid, which must not count."""
 
     def __init__(self, crops):
@@ -31,7 +41,7 @@ class Perfect(nn.Module):
         return torch.where(mask > 0, 0.123, truth)
 
 
-class Constant(nn.Module):
+class Constant(Method):
     """Returns one value everywhere, except `odd` in the crop whose mask is `where`."""
 
     def __init__(self, value, odd=None, where=None):
@@ -46,7 +56,7 @@ class Constant(nn.Module):
         return out
 
 
-class Spy(nn.Module):
+class Spy(Method):
     """Returns the image that it is given and keeps it."""
 
     def __init__(self):
@@ -173,7 +183,7 @@ def test_no_method_sees_the_hole(params, monkeypatch):
 
 def test_the_table_has_every_method_on_every_crop(params):
     table = evaluate.evaluate(Constant(0.5), params)
-    assert list(table.columns) == "method bin border index photograph hole_ratio psnr ssim l1".split()
+    assert list(table.columns) == "method bin border index photograph hole_ratio unreached psnr ssim l1".split()
     assert list(table["method"].unique()) == ["pconv", "mean fill", "navier-stokes"]
     assert (table.groupby(["method", "bin", "border"]).size() == PER_GROUP).all()
     assert len(table) == 3 * len(BINS) * 2 * PER_GROUP and not table.isna().any().any()
@@ -210,3 +220,19 @@ def test_a_baseline_that_is_not_finite_is_named(params, monkeypatch):
 def test_progress_is_shown(params, capfd):
     evaluate.evaluate(Constant(0.5), params)
     assert "evaluate, crop 0/24" in capfd.readouterr().err
+
+
+def test_what_the_network_does_not_reach_is_counted_and_measured(params):
+    """A network of depth 3 fills 15 px from the edge; here all but the right half of one crop is hole."""
+    hole = np.zeros((SIZE, SIZE), np.uint8)
+    hole[:, :17] = 1
+    write_hole(mask_folder("test") / "00002.png", hole)
+    model = he_init(PConvUNet(2, 3), 0)
+    table = evaluate.evaluate(model, params)
+    for method, rows in table.groupby("method"):
+        missed = rows.set_index("index")["unreached"]
+        assert missed[2] > 0 and (missed.drop(2) == 0).all(), method
+    crop = evaluate.Crops(params)[2]
+    comp = evaluate.composites(model, [], [crop])["pconv"][0]
+    grey = (comp == 0.5).all(0) & (crop.mask[0] == 0)
+    assert grey.sum() == table.loc[2, "unreached"]

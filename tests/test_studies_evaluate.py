@@ -27,6 +27,7 @@ def table():
             "index": i,
             "photograph": photograph,
             "hole_ratio": 0.11 + i / 20,
+            "unreached": 0,
             "psnr": float(values[i]),
             "ssim": values[i] / 100,
             "l1": values[i] / 10,
@@ -151,3 +152,10 @@ def test_holes_are_painted_and_nothing_else():
     (painted,) = study.paint_holes([crop], (1.0, 0.5, 0.0))
     assert painted[:, 1, 2].tolist() == [1.0, 0.5, 0.0]
     assert torch.equal(painted[:, mask[0] == 1], gt[:, mask[0] == 1])
+
+
+def test_crops_out_of_reach_are_counted_in_numbers_and_words(table):
+    assert study.means(table)["crops out of reach"] == 0 and "reaches**" not in study.conclusion(table)
+    table.loc[table["index"] == 1, "unreached"] = 12
+    assert study.means(table)["crops out of reach"] == 1
+    assert "**On 1 of the 4 crops the hole is wider in places than the network reaches**" in study.conclusion(table)

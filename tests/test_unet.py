@@ -6,7 +6,6 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from pconv.inpaint import inpaint
 from pconv.layers import PartialConv2d
 from pconv.unet import PConvUNet, he_init, load_model, save_model
 
@@ -262,43 +261,6 @@ def test_he_variance():
             assert weight.var().item() == pytest.approx(wanted, rel=4 * (2 / weight.numel()) ** 0.5)
     for conv in (model.encoder[0].conv, model.decoder[-1].conv):
         assert (conv.bias == 0).all()
-
-
-# Inpainting
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("frozen", [False, True])
-def test_inpaint(training, frozen):
-    model, (image, mask) = small(), sample(37, 53)
-    if frozen:
-        model.freeze_encoder_norm()
-    model.train(training)
-    modes = [module.training for module in model.modules()]
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    comp = inpaint(model, torch.where(mask > 0, image, torch.nan), mask)
-    assert torch.equal(comp * mask, image * mask)
-    assert comp.min() >= 0 and comp.max() <= 1 and comp.dtype == torch.float32
-    hole = mask.expand_as(image) == 0
-    assert torch.equal(comp[hole], model.eval()(image, mask).detach().clamp(0, 1)[hole])
-    assert comp[hole].unique().numel() > 100
-    model.train(training)
-    assert [module.training for module in model.modules()] == modes
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
-@pytest.mark.parametrize("value", [255, 0.5, -1, torch.nan])
-def test_inpaint_takes_masks_of_0_and_1_only(value):
-    image, mask = sample()
-    with pytest.raises(ValueError, match=r"expected a mask of 0 \(hole\) and 1 \(valid\) only, got "):
-        inpaint(small(), image, torch.where(mask > 0, value, 0.0))
-
-
-def test_inpaint_leaves_the_mode_after_an_error():
-    model = small().train()
-    with pytest.raises(ValueError, match="too small"):
-        inpaint(model, *sample(4, 4))
-    assert all(module.training for module in model.modules())
 
 
 # Precision and layout

@@ -20,7 +20,7 @@ from pconv.data.crops import random_crop
 from pconv.data.manifest import image_root, read_manifest, read_photograph
 from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError
-from pconv.inpaint import inpaint
+from pconv.inpaint import composite
 from pconv.masks.convention import compose, hole_to_mask
 from pconv.masks.files import read_hole, read_index
 from pconv.params import Params
@@ -111,7 +111,7 @@ def _infer(model: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
     """The model's composite in float32 on the device that the model is on, the same in every run."""
     device = next(model.parameters(), image).device
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        return inpaint(model, image.to(device), mask.to(device)).cpu()
+        return composite(model, image.to(device), mask.to(device)).cpu()
 
 
 def _check_finite(method: str, result: Tensor, crops: Sequence[Crop]) -> None:
@@ -129,20 +129,29 @@ def evaluate(model: nn.Module, params: Params) -> pd.DataFrame:
     """Measure the model ("pconv") and each of params.evaluate.baselines on every test crop.
 
     Returns one row per method and crop: method, bin, border (True: the hole keeps clear of the image's border), index,
-    photograph, hole_ratio, psnr (dB), ssim, l1 (percent). Raises EvaluationError where a result is not finite.
+    photograph, hole_ratio, unreached (px of the hole that the model has nothing to predict from, which are grey and
+    measured as such), psnr (dB), ssim, l1 (percent). Raises EvaluationError where a result is not finite.
     """
     crops, names = Crops(params), params.evaluate.baselines
     rows = {method: [] for method in (OURS, *names)}
     with Progress(desc="evaluate, crop", total=len(crops)) as progress:
         for start in range(0, len(crops), BATCH):
             batch = crops[start : start + BATCH]
+            unreached = _unreached(model, batch)
             for method, comp in composites(model, names, batch).items():
-                rows[method] += _measure(method, comp, batch)
+                rows[method] += _measure(method, comp, batch, unreached)
             progress.update(len(batch))
     return pd.DataFrame([row for method in rows for row in rows[method]])
 
 
-def _measure(method: str, comp: Tensor, crops: Sequence[Crop]) -> list[dict]:
+def _unreached(model: nn.Module, crops: Sequence[Crop]) -> list[int]:
+    """Number of pixels of each crop's hole that the model has nothing to predict from."""
+    device = next(model.parameters(), crops[0].mask).device
+    reached = model.reached(torch.stack([c.mask for c in crops]).to(device))
+    return (reached == 0).flatten(1).sum(1).tolist()
+
+
+def _measure(method: str, comp: Tensor, crops: Sequence[Crop], unreached: list[int]) -> list[dict]:
     gt = torch.stack([c.gt for c in crops])
     values = zip(metrics.psnr(comp, gt), metrics.ssim(comp, gt), metrics.l1_percent(comp, gt), strict=True)
     return [
@@ -153,7 +162,8 @@ def _measure(method: str, comp: Tensor, crops: Sequence[Crop]) -> list[dict]:
             "index": one.index,
             "photograph": one.photograph,
             "hole_ratio": one.hole_ratio,
+            "unreached": missed,
             **{measure: float(value) for measure, value in zip(MEASURES, measured, strict=True)},
         }
-        for one, measured in zip(crops, values, strict=True)
+        for one, missed, measured in zip(crops, unreached, values, strict=True)
     ]

@@ -81,6 +81,38 @@ class PConvUNet(nn.Module):
         """The least height and width that forward takes: half of what the encoder reduces to one pixel."""
         return 2 ** (self.depth - 1)
 
+    @property
+    def reach(self) -> int:
+        """The width of the widest square hole, px, that is filled wherever it lies among valid pixels.
+
+        A unit of the innermost map sees `radius` px to each side of a pixel, and its neighbours' pixels are 2^depth px
+        away. The decoder closes a hole of one unit, since each layer doubles its width and takes one off either side;
+        a hole of 2 x 2 units stays. So every hole is filled in which the square that 2 x 2 units see does not fit.
+        """
+        return 2 * self._radius + 2**self.depth
+
+    @property
+    def reach_at_edge(self) -> int:
+        """The same for a hole along the image's edge: beyond it all is hole, so that no unit may lie in the hole."""
+        return self._radius
+
+    @property
+    def _radius(self) -> int:
+        return sum(down.conv.padding[0] * 2**level for level, down in enumerate(self.encoder))
+
+    def reached(self, mask: Tensor) -> Tensor:
+        """Where forward has anything to predict from, (N, 1, H, W) of 0 and 1, for a mask (N, 1, H, W) of 0 and 1.
+
+        It depends on no weight. Where it is 0 the prediction is exactly the mean grey, whatever the image.
+        """
+        height, width = mask.shape[-2:]
+        return self.windows(F.pad(mask, self._padding(height, width)))[-1].mask[..., :height, :width]
+
+    def _padding(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """What makes both sides multiples of 2^depth, as F.pad takes it."""
+        step = 2**self.depth
+        return 0, -width % step, 0, -height % step
+
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Predict an image (N, 3, H, W) from one in [0, 1] and its mask (N, 1, H, W), 1 where valid, 0 in the hole.
 
@@ -94,9 +126,8 @@ class PConvUNet(nn.Module):
                 f"an image of {height} x {width} is too small for depth {self.depth}: at least {self.smallest} px a "
                 "side; enlarge the image or use a network of smaller depth"
             )
-        step = 2**self.depth
-        border = (0, -width % step, 0, -height % step)
-        image, mask = F.pad((image - MEAN) / STD, border), F.pad(mask, border)
+        padding = self._padding(height, width)
+        image, mask = F.pad((image - MEAN) / STD, padding), F.pad(mask, padding)
         windows = iter(self.windows(mask))
         x, skips = hide(image, mask), []
         for down in self.encoder:

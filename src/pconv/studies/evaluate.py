@@ -78,6 +78,7 @@ def headline(table: pd.DataFrame) -> dict:
 def means(table: pd.DataFrame) -> dict:
     """Return the means over all crops per method, and the model's mean PSNR per bin, with and without border."""
     values = {"n": int(table["index"].nunique()), "photographs": int(table["photograph"].nunique())}
+    values["crops out of reach"] = crops_out_of_reach(table)
     for row in summary(table, ["method"]).to_dict("records"):
         values[row["method"]] = {measure: row[measure] for measure in MEASURES}
     if MEAN in values:
@@ -87,6 +88,11 @@ def means(table: pd.DataFrame) -> dict:
         rows = ours[ours["border"] == border]
         values[OURS][f"psnr, {title}"] = dict(zip(rows["bin"], rows["psnr"], strict=True))
     return values
+
+
+def crops_out_of_reach(table: pd.DataFrame) -> int:
+    """Return the number of crops whose hole is wider in places than the network reaches, and stays grey there."""
+    return int((table[table["method"] == OURS]["unreached"] > 0).sum())
 
 
 def plot_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -153,6 +159,11 @@ def conclusion(table: pd.DataFrame) -> str:
     if len(means) > 1:
         lines += [_versus(table, means.drop(OURS)["psnr"].idxmax())]
     lines += [_easiest_and_hardest(table)]
+    if missed := crops_out_of_reach(table):
+        lines += [
+            f"**On {missed} of the {count} crops the hole is wider in places than the network reaches** and stays grey "
+            "there; they are measured like the others. A network of greater depth, or smaller crops, would fill them."
+        ]
     if MEAN in means.index:
         lines += [_check(table)]
     return "\n\n".join(lines)
