@@ -27,7 +27,10 @@ def changed(folder):
 
     What another stage makes and git does not keep is missing on a fresh clone: that is no change.
     """
-    made = {out for about in PIPELINE.values() for out in about["outs"] if isinstance(out, str)}
+    outs = [out for about in PIPELINE.values() for out in about["outs"]]
+    made = {out for out in outs if isinstance(out, str)} | {
+        name for out in outs if isinstance(out, dict) for name, options in out.items() if "persist" in options
+    }
     found = set()
     for stage, entries in Repo(str(folder)).status().items():
         for entry in (entry for entry in entries if isinstance(entry, dict)):

@@ -158,8 +158,22 @@ def _cut(values: np.ndarray, full: int, path: str | Path) -> np.ndarray:
 
 
 def read_index(split: str) -> pd.DataFrame:
-    """Return the masks of a split: columns file, hole_ratio, bin and border (px kept clear along each edge)."""
-    path = mask_folder(split) / "index.csv"
-    if not path.is_file():
-        raise MaskError(f"{path}: no such file; `dvc repro masks` draws the masks")
-    return pd.read_csv(path)
+    """Return the masks of a split: columns file, hole_ratio, bin and border (px kept clear along each edge).
+
+    Raises MaskError if there is no index, or the file is not one.
+    """
+    return read_index_file(mask_folder(split) / "index.csv")
+
+
+def read_index_file(path: Path) -> pd.DataFrame:
+    """Read an index as `read_index` does, from its path."""
+    try:
+        with open_file(path) as file:
+            rows = pd.read_csv(file)
+    except FileNotFoundError:
+        raise MaskError(f"{path}: no such file; `dvc repro masks` draws the masks") from None
+    except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
+        raise MaskError(f"{path}: not an index of masks ({error}); delete it, then run `dvc repro masks`") from None
+    if list(rows.columns) != ["file", "hole_ratio", "bin", "border"] or rows.isna().any(axis=None):
+        raise MaskError(f"{path}: not an index of masks; delete it, then run `dvc repro masks`")
+    return rows

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import shutil
+import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from pconv.masks.convention import BINS, bin_name, border_share, border_width, find_bin
+from pconv.masks.convention import BINS, MaskError, bin_name, border_share, border_width, find_bin
 from pconv.masks.drawing import draw_hole, hole_rng
-from pconv.masks.files import read_hole, read_index, write_hole
+from pconv.masks.files import MaskWarning, read_hole, read_index, read_index_file, write_hole
 from pconv.params import Masks, Params
 from pconv.progress import Progress
 from pconv.project import SPLITS, mask_folder
+
+PARTIAL = ".partial"  # folder of a split's masks while they are drawn
 
 
 class Recipe(NamedTuple):
@@ -40,28 +44,82 @@ def recipes(masks: Masks, split: str, size: int) -> list[Recipe]:
 
 
 def write_masks(params: Params) -> None:
-    """Draw the masks of all splits: data/masks/{train,val,test}/00000.png ... and index.csv beside them."""
+    """Draw the masks of all splits: data/masks/{train,val,test}/00000.png ... and index.csv beside them.
+
+    Masks of an earlier run are replaced; files that the pipeline did not make stay. Raises MaskError, before anything
+    is drawn, if one of those is in the way.
+    """
+    planned = {split: recipes(params.masks, split, params.data.size) for split in SPLITS}
     for split in SPLITS:
-        _write_split(params, split)
+        _refuse_to_overwrite(mask_folder(split), len(planned[split]))
+    for split in SPLITS:
+        _write_split(params, split, planned[split])
 
 
-def _write_split(params: Params, split: str) -> None:
-    folder, size = mask_folder(split), params.data.size
-    if folder.exists():  # removed, not written over: its files may be links into DVC's cache
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+def _write_split(params: Params, split: str, planned: list[Recipe]) -> None:
+    """Draw into a folder of its own; only then exchange the masks.
+
+    Whenever that is interrupted, an index lists what is there: the old one until the exchange, then the new one.
+    """
+    folder = mask_folder(split)
+    partial = folder / PARTIAL
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     rows = []
-    planned = recipes(params.masks, split, size)
     for index, recipe in enumerate(Progress(planned, desc=f"{split} masks", delay=2)):
-        hole = draw_hole(hole_rng(params.seed, split, index), size, *recipe)
-        name = f"{index:05d}.png"
-        write_hole(folder / name, hole)
+        hole = draw_hole(hole_rng(params.seed, split, index), params.data.size, *recipe)
+        write_hole(partial / _name(index), hole)
         ratio = cv2.countNonZero(hole) / hole.size
-        rows.append([name, ratio, find_bin(ratio), recipe.border])
-    with open(folder / "index.csv", "w", newline="") as file:  # last, so that a folder with an index is complete
+        rows.append([_name(index), ratio, find_bin(ratio), recipe.border])
+    with open(partial / "index.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "hole_ratio", "bin", "border"])
         writer.writerows(rows)
+    _exchange(folder, [row[0] for row in rows])
+
+
+def _exchange(folder: Path, names: list[str]) -> None:
+    """Remove the masks of an earlier run and put the new ones in their place, their index last."""
+    for name in _made(folder):
+        (folder / name).unlink()
+    (folder / "index.csv").unlink(missing_ok=True)
+    for name in (*names, "index.csv"):  # renamed, not written over: what is there may be a link into DVC's cache
+        (folder / PARTIAL / name).replace(folder / name)
+    (folder / PARTIAL).rmdir()
+
+
+def _refuse_to_overwrite(folder: Path, count: int) -> None:
+    made = _made(folder)
+    for path in (folder / _name(index) for index in range(count)):
+        if path.exists() and path.name not in made:
+            raise MaskError(
+                f"{path}: in the way of a mask of that name, but not drawn by the pipeline; move it out of {folder} or "
+                "delete it, then run `dvc repro masks`"
+            )
+
+
+def _made(folder: Path) -> set[str]:
+    """Names of the masks in a folder that the pipeline drew: an index lists them with the hole ratio they have."""
+    made = set()
+    for index in (folder / "index.csv", folder / PARTIAL / "index.csv"):
+        if index.is_file():
+            rows = read_index_file(index)
+            made |= {row.file for row in rows.itertuples() if _has_ratio(folder / row.file, row.hole_ratio)}
+    return made
+
+
+def _has_ratio(path: Path, ratio: float) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MaskWarning)
+            hole = read_hole(path)
+    except MaskError:
+        return False
+    return abs(cv2.countNonZero(hole) / hole.size - ratio) < 1e-9  # less than a pixel in any mask
+
+
+def _name(index: int) -> str:
+    return f"{index:05d}.png"
 
 
 def summarise() -> dict:
