@@ -112,6 +112,39 @@ def test_what_cannot_be_drawn_is_refused():
             draw_hole(rng, 64, 0.1, 0.2, border, touch)
 
 
+@pytest.mark.parametrize(
+    "size, low, high, border, message",
+    [
+        (0, 0.1, 0.2, 0, "0 px a side: at least 1"),
+        (-8, 0.1, 0.2, 0, "-8 px a side"),
+        (64, float("nan"), 0.2, 0, "no hole of nan to 0.2"),
+        (64, 0.1, float("nan"), 0, "no hole of 0.1 to nan"),
+        (64, 0.1, float("inf"), 0, "no hole of 0.1 to inf"),
+        (64, -0.1, 0.2, 0, "no hole of -0.1 to 0.2"),
+        (64, 0.1, 1.1, 0, "from 0 to 1"),
+        (64, 0.2, 0.2, 0, "the lower one first"),
+        (64, 0.1, 0.2, 10**9, "no hole of 0.1 to 0.2 fits 64 x 64 px with 1000000000 px"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(size, low, high, border, message):
+    with pytest.raises(MaskError, match=message):
+        draw_hole(np.random.default_rng(0), size, low, high, border)
+
+
+def test_so_are_those_of_what_stands_around_drawing():
+    rng, hole = np.random.default_rng(0), np.zeros((8, 8), np.uint8)
+    for call, message in (
+        (lambda: draw_shapes(rng, 0), "0 px a side"),
+        (lambda: draw_shapes(rng, 8, -1), "count = -1"),
+        (lambda: hole_rng(-1, "train", 0), "seed -1, mask 0: neither can be below 0"),
+        (lambda: hole_rng(0, "train", -1), "seed 0, mask -1"),
+        (lambda: dilate(hole, 0), "a width of 0 px"),
+        (lambda: border_share(hole, 0), "a width of 0 px"),
+    ):
+        with pytest.raises(MaskError, match=message):
+            call()
+
+
 def test_training_ratios_are_spread_evenly():
     ratios = [draw_hole(hole_rng(0, "train", i), 64, 0.01, 0.6).mean() for i in range(1200)]
     counts, _ = np.histogram(ratios, np.linspace(0.01, 0.6, 7))
@@ -473,7 +506,6 @@ def test_links_into_a_cache_are_replaced(project):
     assert cached.read_bytes() == before and not path.is_symlink() and path.read_bytes() != before
 
 
-@pytest.mark.slow
 def test_dvc_leaves_files_of_others_where_the_pipeline_draws(project):
     """With the outputs as dvc.yaml declares them, and a command that draws as notebook 01 does."""
     outs = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["masks"]["outs"][:3]

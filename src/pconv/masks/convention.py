@@ -40,6 +40,7 @@ def border_width(size: int) -> int:
 
 def dilate(hole: np.ndarray, width: int) -> np.ndarray:
     """The hole widened by a square kernel of `width` px: (H, W) uint8."""
+    _check_width(width)
     return cv2.dilate(hole, np.ones((width, width), np.uint8))
 
 
@@ -74,8 +75,14 @@ def hole_ratio(mask: Tensor) -> Tensor:
 
 def border_share(hole: np.ndarray, width: int) -> float:
     """Share of hole among the pixels within `width` px of an edge; `hole` is (H, W), 1 = hole."""
+    _check_width(width)
     inner = hole[width:-width, width:-width]
     return float((hole.sum() - inner.sum()) / (hole.size - inner.size))
+
+
+def _check_width(width: int) -> None:
+    if width < 1:
+        raise MaskError(f"a width of {width} px: at least 1")
 
 
 def compose(gt: Tensor, out: Tensor, mask: Tensor) -> Tensor:

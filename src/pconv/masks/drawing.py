@@ -18,17 +18,9 @@ from pconv.masks.convention import MaskError
 from pconv.project import SPLITS
 
 LINE, CIRCLE, ELLIPSE = range(3)
-
-
 CLOSE = 1 / 64  # draw_hole ends at most this share of the picture below the ratio that it aims at
-
-
 PACE = 60  # shapes that cover about half of an empty picture
-
-
 BLOCK = 50  # random numbers are drawn for this many shapes at once
-
-
 MOST_SHAPES = 1000  # then draw_hole stops drawing and grows what is there
 
 
@@ -36,6 +28,8 @@ def hole_rng(seed: int, split: str, index: int) -> np.random.Generator:
     """The generator of one mask: mask `index` of a split is the same however many others are drawn, in any order."""
     if split not in SPLITS:
         raise MaskError(f"no split {split!r}: masks are drawn for {', '.join(SPLITS)}")
+    if seed < 0 or index < 0:
+        raise MaskError(f"seed {seed}, mask {index}: neither can be below 0")
     stream = int.from_bytes(b"hole")  # keeps holes apart from what else is drawn with the same seed
     return np.random.default_rng([seed, stream, SPLITS.index(split), index])
 
@@ -45,6 +39,9 @@ def draw_shapes(rng: np.random.Generator, size: int, count: int | None = None) -
 
     `count` lines, `count` circles and `count` ellipses; by default 1 to 20 of each, as in PConv-Keras.
     """
+    _check_size(size)
+    if count is not None and count < 0:
+        raise MaskError(f"count = {count}: at least 0 shapes of each kind")
     counts = rng.integers(1, 21, 3) if count is None else [count] * 3
     kinds = np.repeat((LINE, CIRCLE, ELLIPSE), counts).tolist()
     hole = np.zeros((size, size), np.uint8)
@@ -62,6 +59,9 @@ def draw_hole(
     and smaller shapes follow. No hole pixel lies within `border` px of an edge; with `touch` at least one lies on an
     edge. Raises MaskError if no hole can be so.
     """
+    _check_size(size)
+    if not 0 <= low < high <= 1:  # also true of NaN
+        raise MaskError(f"no hole of {low:g} to {high:g}: shares of the picture are from 0 to 1, the lower one first")
     if border < 0 or (touch and border):
         raise MaskError(f"border = {border}: at least 0, and 0 for a hole that touches the edge")
     inner = max(0, size - 2 * border)
@@ -72,6 +72,11 @@ def draw_hole(
     target = int(rng.integers(least, most, endpoint=True))
     hole = _draw_until(rng, inner, max(least, target - int(CLOSE * size**2)), target, touch)
     return cv2.copyMakeBorder(hole, *[border] * 4, cv2.BORDER_CONSTANT, value=0) if border else hole
+
+
+def _check_size(size: int) -> None:
+    if size < 1:
+        raise MaskError(f"a hole in a picture of {size} px a side: at least 1")
 
 
 def _pixels(ratio: float, size: int) -> int:
@@ -88,6 +93,8 @@ def _draw_until(rng: np.random.Generator, size: int, least: int, most: int, touc
     hole, before = np.zeros((size, size), np.uint8), np.empty((size, size), np.uint8)
     shapes, pace, count = _shapes(rng, size), PACE, 0
     while True:
+        # `pace` shapes cover half of an empty picture; of one in which `count` pixels are hole already, they cover half
+        # of the rest. Below 1, `amount` is the share of one shape's area that is due.
         amount = pace * (most - count) / (size**2 - count)
         batch = list(itertools.islice(shapes, max(1, int(amount))))
         if not batch:
