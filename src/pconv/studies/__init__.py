@@ -1,1 +1,1 @@
-"""What the notebooks measure, their tables and their words: a module for each notebook."""
+"""What the notebooks measure, with their tables and words: one module per notebook."""

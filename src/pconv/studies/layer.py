@@ -1,7 +1,7 @@
-"""The partial convolution as others publish it, in our own code, for the table of notebook 02. Nothing else uses it.
+"""The partial convolution as others publish it, rewritten here for the table of notebook 02; nothing else uses it.
 
-Every function takes features x (N, C, H, W), a mask of the same shape (1 where valid, each channel has its own), a
-weight (C', C, k, k) and a bias (C') or None. Stride 1 and a padding of k // 2 zeros give (N, C', H, W).
+Every variant takes features x (N, C, H, W), a mask of the same shape (1 where valid; each channel has its own), a
+weight (C', C, k, k) and a bias (C') or None. With stride 1 and a padding of k // 2 zeros it returns (N, C', H, W).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EPSILON = 1e-8  # what PConv-Keras and NVIDIA add to sum(M), so as not to divide
 
 
 def equation_1(x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The paper's equation, window by window: W^T (X * M) * sum(1) / sum(M) + b where sum(M) > 0, else 0."""
+    """Apply the paper's equation 1 window by window: W^T (X * M) * sum(1) / sum(M) + b where sum(M) > 0, else 0."""
     windows, valid = (F.unfold(t, weight.shape[-2:], padding=weight.shape[-1] // 2) for t in (x * mask, mask))
     total = valid.sum(1, keepdim=True)  # sum(M), over C k^2 values
     out = weight.flatten(1) @ windows * (valid.shape[1] / total)
@@ -27,7 +27,7 @@ def equation_1(x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = No
 
 
 def this_project(x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """PartialConv2d, given the fraction of valid channels as its mask."""
+    """Apply PartialConv2d, whose mask is the fraction of valid channels."""
     channels, size = weight.shape[1::-1], weight.shape[-1]
     conv = PartialConv2d(*channels, size, padding=size // 2, bias=bias is not None)
     parameters = {"weight": weight} | ({} if bias is None else {"bias": bias})
@@ -36,26 +36,26 @@ def this_project(x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = 
 
 
 def plain(x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A convolution of the image with its hole set to 0, not normalised."""
+    """Convolve the image with its hole set to 0, without normalisation."""
     return _conv(x * mask, weight) + _column(bias)
 
 
 def pconv_keras(x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """MathiasGruber/PConv-Keras: the window counts k^2, sum(M) runs over the channels too; the bias is never masked."""
+    """Do as MathiasGruber/PConv-Keras: k^2 over a sum(M) that includes the channels; the bias is never masked."""
     total = _sum(mask, weight)
     ratio = weight.shape[-1] ** 2 / (total + EPSILON) * total.clamp(0, 1)
     return _conv(x * mask, weight) * ratio + _column(bias)
 
 
 def naoto0804(x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """naoto0804/pytorch-inpainting-with-partial-conv: divided by sum(M), without C k^2."""
+    """Do as naoto0804/pytorch-inpainting-with-partial-conv: divide by sum(M), without the factor C k^2."""
     total = _sum(mask, weight)
     out = _conv(x * mask, weight) / torch.where(total > 0, total, 1) + _column(bias)
     return torch.where(total > 0, out, 0)
 
 
 def nvidia(x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """NVIDIA/partialconv, multi-channel: C k^2 / (sum(M) + epsilon), summed in the precision of the features."""
+    """Do as NVIDIA/partialconv, multi-channel: C k^2 / (sum(M) + epsilon), summed in the precision of the features."""
     total = _sum(mask, weight)
     valid = total.clamp(0, 1)
     ratio = weight[0].numel() / (total + EPSILON) * valid
@@ -85,10 +85,10 @@ def _column(bias: Tensor | None) -> Tensor | float:
 
 
 def compare(outputs: dict[str, Tensor], expected: Tensor) -> pd.DataFrame:
-    """Each output against the expected one, one row each.
+    """Compare each output with the expected one: a row per output.
 
-    scale: the factor that brings the expected output closest to this one. error: |output - expected| / |expected|, in
-    Euclidean norms. error after batch norm: the same after both went through a batch norm with its usual epsilon, 1e-5.
+    scale: the factor by which the expected output comes closest to this one. error: |output - expected| / |expected| in
+    Euclidean norms. error after batch norm: the same after batch norm, with its usual epsilon of 1e-5, of both.
     """
     rows = {
         name: {
@@ -102,9 +102,10 @@ def compare(outputs: dict[str, Tensor], expected: Tensor) -> pd.DataFrame:
 
 
 def hard_cases(variant, x: Tensor, mask: Tensor, weight: Tensor) -> dict[str, float]:
-    """What a variant makes of an empty window with a bias of 1, of NaN in the hole, and of float16.
+    """Try a variant on empty windows with a bias of 1, on NaN in the hole, and in float16.
 
-    The last two are shares of NaN in the output. float16 cannot hold an epsilon of 1e-8.
+    Returns the mean output of the empty windows, and the share of NaN in the output of the other two. float16 cannot
+    represent an epsilon of 1e-8.
     """
     empty = _sum(mask, weight).expand(-1, len(weight), -1, -1) == 0
     half = variant(*(t.half() for t in (x, mask, weight)))
@@ -116,7 +117,7 @@ def hard_cases(variant, x: Tensor, mask: Tensor, weight: Tensor) -> dict[str, fl
 
 
 def relative_error(out: Tensor, expected: Tensor) -> float:
-    """|out - expected| / |expected|, in Euclidean norms."""
+    """Return |out - expected| / |expected| in Euclidean norms."""
     return ((out - expected).norm() / expected.norm()).item()
 
 

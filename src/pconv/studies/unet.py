@@ -1,4 +1,4 @@
-"""What notebook 03 measures on the network and on the loss, and the loss a second time, in plain numpy."""
+"""What notebook 03 measures of the network and the loss, and an independent computation of the loss in numpy."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Features = Callable[[np.ndarray], list[np.ndarray]]  # an image (3, H, W) -> map
 
 @torch.inference_mode()
 def layer_table(model: PConvUNet, size: int) -> pd.DataFrame:
-    """The layers in the order they run, one row each, as hooks see them in one forward pass at size x size px.
+    """Return a row per layer, in the order they run, as hooks see them in one forward pass at size x size px.
 
     The pass runs on PyTorch's meta device, which knows shapes and computes no values, so any size costs the same.
 
-    Columns: filter, input channels (of both inputs where two are joined), joined with (where the second comes from),
-    size (what becomes of height and width), batch norm, nonlinearity, output, parameters.
+    Columns: filter, input channels (of both inputs where two are joined), joined with (the origin of the second),
+    size (how height and width change), batch norm, nonlinearity, output, parameters.
     """
     rows, origin = {}, {}  # origin by identity: the network holds what it joins later
 
@@ -61,10 +61,10 @@ def _describe(block, inputs, out: Tensor, origin: dict[int, str]) -> dict:
 
 @torch.inference_mode()
 def size_table(model: PConvUNet, image: Tensor, mask: Tensor, sizes: Sequence[tuple[int, int]]) -> pd.DataFrame:
-    """What the model makes of upper left parts of an image (N, 3, H, W), one row per (height, width).
+    """Apply the model to upper left parts of an image (N, 3, H, W): a row per (height, width).
 
-    Columns: inside (the size that it is padded to), output, and the largest difference of that output from the one
-    for an image that was padded by hand, with NaN under a mask of hole.
+    Columns: inside (the size after padding), output, and the largest difference between that output and the output for
+    the same part padded by hand, with NaN that the mask declares to be hole.
     """
     model, rows = deepcopy(model).eval(), {}
     for height, width in sizes:
@@ -82,7 +82,7 @@ def size_table(model: PConvUNet, image: Tensor, mask: Tensor, sizes: Sequence[tu
 
 @torch.inference_mode()
 def mask_levels(model: PConvUNet, mask: Tensor) -> list[Tensor]:
-    """The mask (N, 1, H, W) on its way through the encoder: as given, then after each layer, of half the size."""
+    """Return the mask (N, 1, H, W) as given and after each layer of the encoder, which halves its size."""
     masks = [mask]
     for block in model.encoder:
         masks.append(block.conv.window(masks[-1]).mask)
@@ -90,7 +90,7 @@ def mask_levels(model: PConvUNet, mask: Tensor) -> list[Tensor]:
 
 
 def valid_shares(model: PConvUNet, size: int, seed: int, count: int = 8) -> pd.DataFrame:
-    """Mean share of valid pixels, bins of the hole ratio x levels of the encoder, over `count` masks for each bin."""
+    """Return the mean share of valid pixels over `count` masks: a row per hole-ratio bin, a column per level."""
     rows = {}
     for bounds in BINS:
         holes = [draw_hole(hole_rng(seed, "test", index), size, *bounds) for index in range(count)]
@@ -101,16 +101,17 @@ def valid_shares(model: PConvUNet, size: int, seed: int, count: int = 8) -> pd.D
 
 
 def first_full(shares: pd.DataFrame) -> int | None:
-    """The first level after which the masks of all bins of valid_shares are full; None if there is no such level."""
+    """Return the first level at which the masks of all bins of `valid_shares` are full, or None if there is none."""
     full = (shares == 1).all().to_numpy()
     return int(full.argmax()) if full.any() else None
 
 
 @torch.inference_mode()
 def content_changes(model: PConvUNet, image: Tensor, mask: Tensor, seed: int) -> pd.Series:
-    """Largest change of the prediction for image (N, 3, H, W) where the hole of its mask holds something else.
+    """Return the largest change of the prediction for image (N, 3, H, W) when its hole is filled with other content.
 
-    The last row changes the valid pixels instead, and shows that a change can be seen. In evaluation mode.
+    The last row changes the valid pixels instead, which shows that a change would be seen. The model is in evaluation
+    mode.
     """
     model = deepcopy(model).eval()
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(seed)).to(image.device)
@@ -124,7 +125,7 @@ def content_changes(model: PConvUNet, image: Tensor, mask: Tensor, seed: int) ->
 
 
 def _largest(difference: Tensor) -> float:
-    """The largest absolute value; infinity where there is NaN, which pandas would pass over."""
+    """Return the largest absolute value, or infinity if there is NaN, which pandas would skip."""
     return difference.abs().nan_to_num(nan=torch.inf, posinf=torch.inf).max().item()
 
 
@@ -136,7 +137,7 @@ PARTS = {  # of a U-Net's state, by how their names end
 
 
 def step_changes(model: PConvUNet, loss: InpaintingLoss, image: Tensor, mask: Tensor) -> pd.Series:
-    """Largest change of any value in each part of the model in one training step (Adam, 0.001), made on a copy."""
+    """Return the largest change in each part of the model by one training step (Adam, lr 0.001) of a copy."""
     model = deepcopy(model).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -163,8 +164,8 @@ def overfit(
 ) -> tuple[pd.DataFrame, dict[int, Tensor]]:
     """Train on one batch, image (N, 3, H, W) and mask (N, 1, H, W), for a number of steps, in place.
 
-    Returns what each step saw before it moved the weights, and what the last one left: a table with columns total,
-    psnr (of the hole, in dB) and each term times its weight, rows 0..steps; and the predictions at `moments`.
+    Returns a table with the total, the PSNR of the hole in dB and each weighted term, before each step and after the
+    last (rows 0 to `steps`), and the predictions at the steps in `moments`.
     """
     model.train()
     history, predictions = [], {}
@@ -183,7 +184,7 @@ def overfit(
 
 
 def hole_psnr(out: Tensor, gt: Tensor, mask: Tensor) -> float:
-    """Peak signal-to-noise ratio over the hole's pixels alone, of predictions clamped to [0, 1], in dB."""
+    """Return the peak signal-to-noise ratio over the pixels of the hole, of predictions clamped to [0, 1], in dB."""
     hole = (mask == 0).expand_as(gt)
     error = (out.detach().clamp(0, 1) - gt)[hole].double()
     return -10 * error.square().mean().log10().item()
@@ -193,7 +194,7 @@ def hole_psnr(out: Tensor, gt: Tensor, mask: Tensor) -> float:
 def term_table(
     loss: InpaintingLoss, outs: dict[str, Tensor], gt: Tensor, mask: Tensor, scale: float = 1.0
 ) -> pd.DataFrame:
-    """Each term without its weight, one row per prediction, as if VGG's features were `scale` times as large."""
+    """Return the unweighted terms, a row per prediction, as if VGG's features were `scale` times as large."""
     hook = loss.vgg.register_forward_hook(lambda module, inputs, features: [scale * x for x in features])
     try:
         terms = {name: loss.terms(out, gt, mask) for name, out in outs.items()}
@@ -205,14 +206,15 @@ def term_table(
 
 @torch.inference_mode()
 def feature_scale(vgg: VGGFeatures, image: Tensor) -> list[float]:
-    """Root mean square of the features of pool1, pool2 and pool3 for images (N, 3, H, W)."""
+    """Return the root mean square of the features of pool1, pool2 and pool3 for images (N, 3, H, W)."""
     return [x.square().mean().sqrt().item() for x in vgg(image)]
 
 
 def reference_terms(out: Tensor, gt: Tensor, mask: Tensor, vgg: VGGFeatures) -> dict[str, float]:
-    """The paper's terms from its equations, in numpy and float64; only VGG itself is shared with pconv.losses.
+    """Compute the terms of the loss from the paper's equations, in numpy and float64.
 
-    Images (N, 3, H, W), masks (N, 1, H, W); image by image, then the mean over the batch.
+    Images are (N, 3, H, W) and masks (N, 1, H, W). Each term is computed per image and averaged over the batch. Only
+    VGG itself is shared with pconv.losses.
     """
     vgg = deepcopy(vgg).double()
 
@@ -245,7 +247,7 @@ def _distance(maps: list[np.ndarray], others: list[np.ndarray]) -> float:
 
 
 def _reference_tv(comp: np.ndarray, valid: np.ndarray) -> float:
-    """Pixel by pixel: R is the set of pixels of the hole and their eight neighbours."""
+    """Compute the total variation pixel by pixel over R, the pixels of the hole and their eight neighbours."""
     _, height, width = comp.shape
     hole = np.argwhere(~valid)
     region = {(i + di, j + dj) for i, j in hole.tolist() for di in (-1, 0, 1) for dj in (-1, 0, 1)}
