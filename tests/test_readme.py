@@ -81,7 +81,8 @@ def test_experiments(smoke_copy):
     assert words.startswith("3 runs were compared. They differ in model.width, loss.style.")
     assert "- no-style (loss.style = 0): " in words and "- width-16 (model.width = 16): " in words
 
-    run(smoke_copy, "git", "restore", ".")
+    run(smoke_copy, "git", "add", "-A")  # what was drawn for comparison goes
+    run(smoke_copy, "git", "reset", "-q", "--hard")
     execute(smoke_copy, in_place)
     assert run(smoke_copy, "git", "status", "--porcelain").stdout == ""
     assert run(smoke_copy, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
