@@ -16,7 +16,7 @@ from pconv.errors import PConvError
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind}, {case.name}")
 def test_hostile_input_is_right_or_refused(case):
-    found = judge(case)
+    found = judge(case, PATIENCE)
     assert not found.fault, f"{found.outcome}: {found.said}"
 
 
