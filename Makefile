@@ -4,7 +4,7 @@
 PYTHONS = python3 python3.14 python3.13 python3.12 python3.11 python
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach p,$(PYTHONS),$(if $(shell $p -c '$(NEW_ENOUGH)' 2>&1 || echo no),,$p)) python3)
-IN_ENV = export PATH="$(CURDIR)/.venv/bin:$$PATH";
+IN_ENV = export PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONUTF8=1;
 PAPERMILL = PYTHONPATH=src papermill --engine reproducible --log-level WARNING --no-progress-bar
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USE_PEP517=1 .venv/bin/pip install --quiet
 stop = { echo "make: $(1)" >&2; exit 1; }

@@ -192,7 +192,8 @@ def test_a_signal_to_torchrun_saves_and_another_number_of_processes_goes_on(tiny
     assert "stage 1: 1 processes now, 2 before: the last bits of the weights will differ" in capfd.readouterr().err
 
 
-def test_a_notebook_starts_the_processes_and_gets_their_result(tiny, whole, capfd):
+def test_a_notebook_starts_the_processes_and_gets_their_result(tiny, whole, capfd, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", ENVIRONMENT["OMP_NUM_THREADS"])  # as for `whole`: it decides the last bits
     result = train(tiny.set(**SHARED, train__processes=2), 1)
     said = capfd.readouterr().err
     assert "stage 1, step 40/40" in said and "stage 1: going on from step 40 of 40" in said

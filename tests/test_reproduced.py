@@ -193,3 +193,14 @@ def committed():
 @pytest.mark.parametrize("start", HEADLINES)
 def test_every_headline_is_in_the_committed_metrics(start):
     assert [key for key in committed() if f"{key}.".startswith(f"{start}.")]
+
+
+def test_the_committed_run_is_as_its_measured_spread_expects():
+    spread = json.loads((ROOT / "reports" / "spread.json").read_text())
+    params = flat(YAML(typ="safe").load(ROOT / "params.yaml"))
+    assert {key: params[key] for key in spread["params"] if key in params} == spread["params"]
+    starts = [start for start, rule in HEADLINES.items() if rule is trained]
+    numbers = {key: value for key, value in committed().items() if f"{key}.".startswith(tuple(f"{s}." for s in starts))}
+    for key, value in numbers.items():
+        expected = trained(key, value, spread["runs"])
+        assert expected.low < value < expected.high, key
