@@ -145,7 +145,7 @@ def test_grids_and_galleries_show_every_picture_pixel_by_pixel():
     pictures = [np.random.default_rng(n).integers(0, 256, (128, 128, 3), dtype=np.uint8) for n in range(5)]
     grid = figures.picture_grid([pictures[:3], pictures[3:]], ["a", "b\nand more", "c"], ["one", "two"])
     gallery = figures.gallery(pictures, ["a title that is wider than its picture"] * 5, columns=2)
-    rows = experiment_rows({str(n): picture for n, picture in enumerate(pictures)})
+    rows = experiment_rows([(str(n), picture) for n, picture in enumerate(pictures)])
     assert all(holds(picture, figure) for picture in pictures for figure in (grid, gallery, rows))
 
 
@@ -161,7 +161,7 @@ def test_samples_are_shown_pixel_by_pixel():
 
 def experiments(count, names):
     """A table of `count` changed parameters and one of metrics, a row for each name."""
-    changes = pd.DataFrame({f"loss.term{i}": range(len(names)) for i in range(count)}, names, dtype=object)
+    changes = pd.DataFrame({f"loss.term{i}": map(str, range(len(names))) for i in range(count)}, names)
     return changes, pd.DataFrame({"PSNR, dB": 20.0, "SSIM": 0.8, "L1, %": 2.0}, names)
 
 
@@ -170,7 +170,7 @@ TEXTS = {
     "titles": lambda: figures.picture_grid([[photograph(32)]] * 2, [LONG], [f"{3 * LONG}\nin two lines", LONG]),
     "labels": lambda: figures.picture_grid([[photograph(32)]], labels=["three\nshort\nlines"]),
     "gallery": lambda: figures.gallery([photograph(32)] * 3, [f"{LONG}\nin\nthree lines"] * 3, columns=2),
-    "rows": lambda: experiment_rows({LONG: np.zeros((32, 32, 3), np.uint8)}),
+    "rows": lambda: experiment_rows([(LONG, np.zeros((32, 32, 3), np.uint8))]),
     "one parameter": lambda: metric_against_parameter(*experiments(1, ["bccf388", "style-120", "width-16", LONG])),
     "five parameters": lambda: metric_against_parameter(*experiments(5, ["bccf388", LONG])),
     "layers": lambda: shrinking(np.ones((8, 8)), {LONG: [0.3, 0.1], "two": [0.2, 0.1]}),
