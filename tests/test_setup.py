@@ -17,6 +17,7 @@ import pytest
 from jupyterlab.handlers.announcements import CheckForUpdateABC
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from repository import copy_repository, run
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +120,17 @@ def test_unfinished_runs_are_ignored_by_git_and_dvc():
     for command in (["git"], [sys.executable, "-m", "dvc"]):
         done = subprocess.run([*command, "check-ignore", state], cwd=ROOT, capture_output=True, text=True)
         assert done.stdout.strip() == state, done.stderr
+
+
+@pytest.mark.parametrize("setting", ["true", "input", "false"])
+def test_a_clone_has_the_bytes_that_dvc_hashes_whatever_autocrlf_says(tmp_path, setting):
+    original = copy_repository(tmp_path / "original")
+    run(tmp_path, "git", "clone", "-q", "-c", f"core.autocrlf={setting}", "original", "clone")
+    names = run(original, "git", "ls-files", "-z").stdout.split("\0")[:-1]
+    assert "dvc.lock" in names and "notebooks/04-train.ipynb" in names
+    different = [n for n in names if (tmp_path / "clone" / n).read_bytes() != (original / n).read_bytes()]
+    assert different == []
+    assert run(tmp_path / "clone", "git", "status", "--short").stdout == ""
 
 
 class Sandbox:
