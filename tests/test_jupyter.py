@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from notebook_server import jupyter_server, looked_at, run_in_lab
 from repository import ENVIRONMENT, ROOT, run
+from ruamel.yaml import YAML
 from test_notebook import notebook
 
 from pconv.jupyter import NotebookFormError, keep, kept_form, strip
@@ -159,3 +160,24 @@ def test_the_installed_package_tells_jupyter():
     """What makes the tests above pass is there in every environment with the package, not in the user's settings."""
     about = Path(sys.prefix, "etc/jupyter/jupyter_server_config.d/pconv.json")
     assert json.loads(about.read_text()) == json.loads((ROOT / "src/pconv/jupyter.json").read_text())
+
+
+def test_the_hooks_before_a_commit_run_what_the_lock_pins():
+    """They take no versions of their own: each runs a program of the project's environment."""
+    (repository,) = YAML(typ="safe").load(ROOT / ".pre-commit-config.yaml")["repos"]
+    hooks = {hook["id"]: hook for hook in repository["hooks"]}
+    assert repository["repo"] == "local" and {hook["language"] for hook in hooks.values()} == {"system"}
+    assert [hooks[name]["entry"].split()[:2] for name in ("ruff-check", "ruff-format", "notebooks")] == [
+        ["ruff", "check"],
+        ["ruff", "format"],
+        ["python", "-m"],
+    ]
+
+
+def test_the_hook_strips_a_notebook_that_another_editor_saved(project):
+    (*_, hook) = YAML(typ="safe").load(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    path = project / "notebooks" / "04-train.ipynb"
+    before = path.read_bytes()
+    path.write_text(json.dumps(run_in_lab(json.loads(before)), indent=2))
+    run(project, *hook["entry"].split(), "notebooks/04-train.ipynb", PYTHONPATH=str(ROOT / "src"))
+    assert path.read_bytes() == before
