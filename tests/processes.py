@@ -57,3 +57,4 @@ if __name__ == "__main__":
         distributed.TIMEOUT = timedelta(seconds=3)
     with distributed.join() as group:
         {f.__name__: f for f in (gradients, statistics, steps, stuck)}[what](folder, group)
+    distributed.end(group)

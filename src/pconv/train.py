@@ -20,7 +20,7 @@ from pconv.errors import PConvError
 from pconv.params import Params, load_params
 from pconv.progress import say
 from pconv.project import state_folder
-from pconv.training.distributed import join, launch
+from pconv.training.distributed import end, join, launch
 from pconv.training.trainer import Result, Trainer
 
 
@@ -60,6 +60,7 @@ def main() -> None:
         if not options.keep_checkpoint:
             finish(options.stage)
         print(json.dumps({**result.metrics, "timings": result.timings}, indent=2))
+    end(group)
 
 
 if __name__ == "__main__":
