@@ -12,34 +12,34 @@ stop = { echo "make: $(1)" >&2; exit 1; }
 .PHONY: help repro reproduced test arithmetic lab compare bench lock check
 .DELETE_ON_ERROR:
 
-help: ## list the targets
+help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
 
-repro: .venv/installed ## run the pipeline; PARAMS=params/NAME.yaml makes that set the current one first
+repro: .venv/installed ## run the pipeline; PARAMS=params/NAME.yaml first copies that set over params.yaml
 	@$(if $(PARAMS),$(IN_ENV) python -m pconv.params "$(PARAMS)")
 	@$(IN_ENV) dvc repro
 	@$(IN_ENV) PYTHONPATH=src python -m pconv.reproduced
 
-reproduced: .venv/installed ## each headline number as committed and as this run has it, with a verdict
+reproduced: .venv/installed ## compare the headline numbers of this run with the committed ones
 	@$(IN_ENV) PYTHONPATH=src python -m pconv.reproduced
 
-test: .venv/installed ## lint, then run the tests
+test: .venv/installed ## run the linter, then the tests
 	@$(IN_ENV) ruff check
 	@$(IN_ENV) ruff format --check
 	@$(IN_ENV) pytest
 
-arithmetic: .venv/installed ## test what other processors compute otherwise, as one without AVX-512 would; the variables choose
+arithmetic: .venv/installed ## run the tests that depend on the processor's arithmetic, by default as without AVX-512
 	@$(IN_ENV) export ATEN_CPU_CAPABILITY=$${ATEN_CPU_CAPABILITY:-avx2} ONEDNN_MAX_CPU_ISA=$${ONEDNN_MAX_CPU_ISA:-AVX2} \
 		OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; pytest -m arithmetic
 
-lab: .venv/installed ## open JupyterLab here; ARGS="--no-browser --port 9999" hands options on to it
+lab: .venv/installed ## open JupyterLab; ARGS="--no-browser --port 9999" passes options
 	@$(IN_ENV) jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 		$(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
-compare: .venv/installed ## metrics against parameters over the experiments from HEAD, or from REV=commit
+compare: .venv/installed ## compare the experiments that started from HEAD, or from REV=commit
 	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb $(if $(REV),-p rev $(REV))
 
-bench: .venv/installed ## measure speed and memory; PARTIALCONV= and PCONV_KERAS= take references, COMPILE=1 tries torch.compile
+bench: .venv/installed ## measure speed and memory; PARTIALCONV= and PCONV_KERAS= name references, COMPILE=1 tries torch.compile
 	@$(IN_ENV) python benchmarks/masks.py $(if $(PCONV_KERAS),--pconv-keras $(PCONV_KERAS))
 	@$(IN_ENV) python benchmarks/network.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV))
 	@$(IN_ENV) python benchmarks/network.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV)) \
@@ -49,13 +49,13 @@ bench: .venv/installed ## measure speed and memory; PARTIALCONV= and PCONV_KERAS
 	@$(IN_ENV) python benchmarks/checkpoints.py
 	@$(IN_ENV) python benchmarks/figure.py
 
-lock: .venv/installed ## pin the dependencies again after an edit of pyproject.toml; UPGRADE=--upgrade takes the newest
+lock: .venv/installed ## pin the dependencies after an edit of pyproject.toml; UPGRADE=--upgrade updates them
 	@$(IN_ENV) uv --version >/dev/null 2>&1 || $(call stop,make lock needs uv: https://docs.astral.sh/uv)
 	@$(IN_ENV) uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
 		--annotation-style line --extra test --extra build --generate-hashes pyproject.toml -o requirements.lock $(UPGRADE)
 
 .venv/installed: requirements.lock pyproject.toml | check .venv/bin/pip
-	@echo "Installing requirements.lock into .venv: the first time about 2 minutes and 6 GB"
+	@echo "Installing requirements.lock into .venv: about 2 minutes and 6 GB the first time"
 	@$(PIP) --require-hashes -r requirements.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@

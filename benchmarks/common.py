@@ -1,4 +1,4 @@
-"""What the benchmarks share: references from a path, turns within one run, and one file of results."""
+"""What the benchmarks share: references loaded from a path, alternating turns in one run, and one file of results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = Path("reports/benchmarks.json")
 
 
 def load_reference(path: Path | None, name: str, what: str):
-    """The class `name` from another project's file, None without a path; a missing file ends the script."""
+    """Return the class `name` from another project's file, or None without a path; a missing file ends the script."""
     if path is None:
         return None
     if not path.is_file():
@@ -37,8 +37,11 @@ def wait(device: torch.device) -> None:
 
 
 def turns(candidates: dict[str, Callable], count: int, device: torch.device) -> dict[str, np.ndarray]:
-    """Seconds of each candidate in each of `count` turns; all are called once within a turn, so that what else the
-    machine does hits all alike. A turn before the first warms up."""
+    """Return the seconds of each candidate in each of `count` turns.
+
+    All candidates are called once in every turn, so that other work on the machine affects them alike. A turn before
+    the first one warms up.
+    """
     seconds = {name: [] for name in candidates}
     for turn in range(count + 1):
         for name, call in candidates.items():
@@ -52,12 +55,12 @@ def turns(candidates: dict[str, Callable], count: int, device: torch.device) -> 
 
 
 def ratio(seconds: dict[str, np.ndarray], name: str, reference: str) -> float:
-    """The median, over the turns, of a candidate's time over the reference's."""
+    """Return the median, over the turns, of a candidate's time divided by the reference's."""
     return float(np.median(seconds[name] / seconds[reference]))
 
 
 def changed(params: Params, changes: dict) -> Params:
-    """The parameters with some in their place, {"train.batch": 8}; those that are None stay."""
+    """Return the parameters with some changed, {"train.batch": 8}; a change to None is none."""
     values = params.model_dump()
     for key, value in changes.items():
         *path, last = key.split(".")
@@ -70,7 +73,7 @@ def changed(params: Params, changes: dict) -> Params:
 
 
 def machine(device: torch.device) -> dict:
-    """Where a benchmark ran."""
+    """Describe where a benchmark ran."""
     processor = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
         if line.startswith("model name"):
@@ -81,7 +84,7 @@ def machine(device: torch.device) -> dict:
 
 
 def record(section: str, values: dict) -> None:
-    """Print results and put them into reports/benchmarks.json under `section`; other sections stay."""
+    """Print results and write them to reports/benchmarks.json under `section`, leaving other sections alone."""
     print(json.dumps({section: values}, indent=2))
     path = project_root() / RESULTS
     kept = json.loads(path.read_text()) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""The ratios in reports/benchmarks.json as one figure, reports/benchmarks.png."""
+"""Draw the ratios in reports/benchmarks.json as one figure, reports/benchmarks.png."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pconv.project import project_root
 
 
 def rows(results: dict) -> list[tuple[str, float, float, str]]:
-    """(what, ratio, aim, "most" or "least"), of every section that is there."""
+    """List (what, ratio, target, "most" or "least") for every section of the results."""
     found = []
     for section, values in results.items():
         kind, _, where = section.partition(", ")

@@ -1,10 +1,10 @@
-"""How many masks a second one core draws: ours against PConv-Keras' generator, in one run.
+"""Measure how many masks one core draws per second: ours against PConv-Keras' generator, in one run.
 
     git clone https://github.com/MathiasGruber/PConv-Keras
     python benchmarks/masks.py --pconv-keras PConv-Keras/libs/util.py
 
-The generators take turns, a batch each, so that what else the machine does hits all alike. Reported are the medians of
-CPU time over the batches, and the median of the ratio within each turn. Without the reference ours are measured alone.
+The generators take turns, a batch each, so that other work on the machine affects them alike. The results are the
+median of CPU time over the batches and of the ratios within the turns. Without the reference, ours are measured alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Draw = Callable[[int], np.ndarray]  # mask number -> mask
 
 
 def generators(size: int, reference) -> dict[str, Draw]:
-    """What is measured, by name; the reference, where there is one, comes first."""
+    """Return the generators to measure, by name; the reference, if there is one, comes first."""
     found = {}
     if reference:
         three = reference(

@@ -1,12 +1,12 @@
-"""What partial convolution costs beside plain convolution: the layer, the U-Net and its memory.
+"""Measure what partial convolution costs beside plain convolution: the layer, the U-Net and its memory.
 
     python benchmarks/network.py
     git clone https://github.com/NVIDIA/partialconv
     python benchmarks/network.py --partialconv partialconv/models/partialconv2d.py
 
-Three networks with the same weights go forward and backward in turns: ours, the same of nn.Conv2d, and the same of the
-authors' layer with multi-channel masks, if its file is given (nothing of it is part of this project). The loss network
-is left out. The layer alone is measured on the shapes that it meets in this network.
+Three networks with the same weights run forward and backward in turns: ours, one of nn.Conv2d, and one of the authors'
+layer with multi-channel masks, if its file is given (it is not part of this project). The loss network is left out. The
+layer alone is measured on the shapes that it meets in this network.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last
 
 
 def load_authors(path: Path | None):
-    """The authors' layer, PartialConv2d, or None without a path."""
+    """Return the authors' layer, PartialConv2d, or None without a path."""
     return load_reference(path, "PartialConv2d", "models/partialconv2d.py of a clone of NVIDIA/partialconv")
 
 
@@ -81,7 +81,7 @@ class Authors(Plain):
 
 
 def convert(conv: PartialConv2d, layer, **options) -> nn.Module:
-    """The same convolution as another class of layer."""
+    """Return the same convolution as another class of layer."""
     size = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)
     new = layer(*size, bias=conv.bias is not None, **options)
     new.load_state_dict(conv.state_dict())
@@ -105,7 +105,7 @@ def inputs(options, layout):
 
 
 def step(model, image, mask, precision):
-    """Forward and backward through a network."""
+    """Return a function that runs forward and backward through a network."""
 
     def run():
         with torch.autocast(image.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -117,7 +117,7 @@ def step(model, image, mask, precision):
 
 
 def layer_calls(ours: PConvUNet, image, mask, layout, authors) -> list[dict]:
-    """For each layer of the network, on what it is given there: forward and backward of each implementation."""
+    """Return, for each layer of the network, calls that run each implementation on the input that it gets there."""
     masks, met = [], []
     window, convolve = PartialConv2d.window, PartialConv2d.convolve
     with (
@@ -156,7 +156,7 @@ def geometric_mean(values) -> float:
 
 
 def measure(options) -> dict:
-    """Times of ours and of the authors' as multiples of the plain network's."""
+    """Measure the times of our network and of the authors' as multiples of the plain network's."""
     found = {}
     others = ["ours", *([AUTHORS] if options.authors else [])]
     for name, layout in LAYOUTS.items():
@@ -175,7 +175,7 @@ def measure(options) -> dict:
 
 
 def peak_memory(options, name: str) -> int:
-    """Bytes that steps of one network take at their peak, beside the network and its inputs, in this process."""
+    """Return the peak memory of a network's steps in this process, in bytes, without the network and its inputs."""
     layout = LAYOUTS["channels_last"]
     model, given = networks(options, layout)[name], inputs(options, layout)
     run = step(model, *given, options.precision)
@@ -192,7 +192,7 @@ def peak_memory(options, name: str) -> int:
 
 
 def resident(field: str) -> int:
-    """Bytes of memory of this process: VmRSS now, VmHWM at its peak."""
+    """Return this process's memory in bytes: VmRSS now, VmHWM at its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 

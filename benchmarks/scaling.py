@@ -1,10 +1,10 @@
-"""Days of the paper's training on 1, 8 and 64 GPUs, from a measured speed of one: the table of docs/scaling.md.
+"""Compute the days of the paper's training on 1, 8 and 64 GPUs from the speed of one: the table of docs/scaling.md.
 
     python benchmarks/scaling.py --images-per-second 30 --link 100
 
-Nothing is trained. A step takes a GPU's share of the batch at the measured images/s, and then the gradients go round a
-ring: each GPU sends 2 (n - 1) / n times their bytes over its link. PyTorch sends them while it still computes others,
-so that what is given is the most it can take.
+Nothing is trained. A step processes a GPU's share of the batch at the given images/s, and then the gradients go round a
+ring: each GPU sends 2 (n - 1) / n times their bytes over its link. PyTorch sends some of them while it computes others,
+so the result is an upper bound.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def gradient_bytes(params: Params) -> int:
 
 
 def days(params: Params, gpus: int, images_per_second: float, gigabits: float) -> float:
-    """Both stages, each GPU with train.batch images a step, as many images in all as one GPU would take."""
+    """Return the days of both stages, with train.batch images a step on each GPU, and as many in all as on one GPU."""
     images = sum(s.epochs * s.steps for s in (params.train.stage1, params.train.stage2)) * params.train.batch
     compute = params.train.batch / images_per_second
     ring = 2 * (gpus - 1) / gpus * gradient_bytes(params) / (gigabits * 1e9 / 8)

@@ -1,11 +1,11 @@
-"""How far the default's results lie apart where equal bytes are not to be expected: over seeds and processor settings.
+"""Measure how far the default's results vary over seeds and processor settings, where equal bytes cannot be expected.
 
     python benchmarks/spread.py [--only CASE ...]       # one training per case; cases that have a row are skipped
 
-Every case trains both stages of params.yaml and evaluates them, in a process of its own, and adds a row to
-reports/spread.json: where it ran, how, and the metrics that `make reproduced` compares. Training seeds differ between
-cases; the masks, the validation crops and the test crops are those of the pipeline's seed, so that only training
-differs. Run `dvc repro images masks` first. Interrupted, it goes on with the first case without a row.
+Each case trains both stages of params.yaml and evaluates them in a process of its own, then adds a row to
+reports/spread.json: where and how it ran, and the metrics that `make reproduced` compares. Only the training depends on
+a case's seed; the masks, the validation crops and the test crops are those of the pipeline's seed. Run
+`dvc repro images masks` first. After an interruption, the script continues with the first case that has no row.
 """
 
 from __future__ import annotations

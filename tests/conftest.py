@@ -96,7 +96,7 @@ def results(project: Project, stage: int = 1) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def background():
-    """Starts processes: background.Process(target=..., args=...). They need not import PyTorch again."""
+    """Return a context that starts processes which need not import PyTorch again: background.Process(target, args)."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pconv.train"])
     return context
@@ -104,7 +104,7 @@ def background():
 
 @pytest.fixture(scope="session")
 def tiny_project(tmp_path_factory) -> Path:
-    """The project's original; tests get copies of it."""
+    """Create the project of which tests get copies."""
     project = Project(tmp_path_factory.mktemp("tiny"))
     (project / "dvc.yaml").touch()
     params = project.set()
@@ -126,7 +126,7 @@ def tiny_project(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tiny(tiny_project, tmp_path, monkeypatch) -> Project:
-    """A tiny project of a test's own, which is the working directory."""
+    """Return a tiny project of the test's own, which is the working directory."""
     folder = tmp_path / "tiny"
     shutil.copytree(tiny_project, folder)
     monkeypatch.chdir(folder)
@@ -135,9 +135,9 @@ def tiny(tiny_project, tmp_path, monkeypatch) -> Project:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Path:
-    """A copy of the repository in which the pipeline has run once, with params/smoke.yaml; output.txt is what it said.
+    """Return a copy of the repository in which the smoke pipeline has run once; output.txt is what it printed.
 
-    All tests of a session share it: leave it as it was, or take a `smoke_copy`.
+    All tests of a session share it: leave it unchanged, or use `smoke_copy`.
     """
     folder = copy_repository(tmp_path_factory.mktemp("smoke"))
     run(folder, "python", "-m", "pconv.params", "params/smoke.yaml", PYTHONPATH="src")
@@ -148,5 +148,5 @@ def smoke(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def smoke_copy(smoke, tmp_path) -> Path:
-    """A copy of `smoke` of a test's own."""
+    """Return a copy of `smoke` of the test's own."""
     return Path(shutil.copytree(smoke, tmp_path / "smoke", symlinks=True))

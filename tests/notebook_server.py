@@ -61,7 +61,7 @@ def _address(server, about, log) -> str:
 
 
 def looked_at(content: dict) -> dict:
-    """A notebook as JupyterLab 4.6 saves it after it was opened and nothing done: filled in from a kernel."""
+    """Return a notebook as JupyterLab 4.6 saves it once it was opened, with the metadata of a kernel."""
     content = deepcopy(content)
     content["metadata"]["kernelspec"]["display_name"] = "Python [conda env:elsewhere]"
     content["metadata"]["language_info"] = {
@@ -79,7 +79,7 @@ def looked_at(content: dict) -> dict:
 
 
 def run_in_lab(content: dict) -> dict:
-    """The same after all cells were run, and outputs folded in."""
+    """Return the same with all cells run and outputs collapsed."""
     content = looked_at(content)
     content["metadata"]["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]

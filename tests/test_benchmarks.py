@@ -45,7 +45,7 @@ def authors(tmp_path):
 
 @pytest.fixture
 def network(monkeypatch):
-    """The module benchmarks/network.py."""
+    """Return the module benchmarks/network.py."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module("network")
 

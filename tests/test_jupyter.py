@@ -22,7 +22,7 @@ REPORT = "reports/notebooks/99-report.ipynb"
 
 @pytest.fixture
 def project(tmp_path):
-    """A folder that looks like this project, with its notebooks."""
+    """Create a folder that looks like this project, with its notebooks."""
     (tmp_path / "src" / "pconv").mkdir(parents=True)
     (tmp_path / "reports" / "notebooks").mkdir(parents=True)
     (tmp_path / "dvc.yaml").touch()
@@ -32,7 +32,7 @@ def project(tmp_path):
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """What the engine leaves of a notebook that prints, draws and shows a table."""
+    """Return a notebook that prints, draws and shows a table, as the engine leaves it."""
     folder = tmp_path_factory.mktemp("executed")
     draw = "import matplotlib.pyplot as plt\n_ = plt.plot([1, 2])"
     table = "import pandas as pd\npd.DataFrame({'hole ratio': [0.1, 0.2]})"

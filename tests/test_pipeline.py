@@ -168,7 +168,7 @@ def test_a_changed_key_makes_just_its_users_out_of_date(smoke, key):
 
 
 def imports(path):
-    """The project's modules that a file or a notebook imports itself."""
+    """Return the project's modules that a file or a notebook imports directly."""
     if path.suffix == ".ipynb":
         cells = nbformat.read(path, as_version=4).cells
         source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
@@ -226,7 +226,7 @@ def test_a_wrong_key_stops_every_stage_before_any_work(smoke_copy):
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """A copy of the repository with its photographs: all that 02 and 03 need."""
+    """Return a copy of the repository with its photographs, which is all that 02 and 03 need."""
     folder = copy_repository(tmp_path_factory.mktemp("fresh"))
     run(folder, "dvc", "repro", "images")
     return folder

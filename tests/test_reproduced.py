@@ -60,7 +60,7 @@ class Run:
         self.write("dvc.lock", lock)
 
     def report(self):
-        """The verdict of each number, and the last line."""
+        """Return the verdict on each number, and the last line."""
         *table, _, conclusion = report(self.folder).splitlines()
         rows = [line.split("  ") for line in table]
         return {cells[0]: cells[-1].strip() for cells in rows}, conclusion
@@ -185,7 +185,7 @@ def test_the_expected_interval_is_that_of_the_runs():
 
 
 def committed():
-    """The numbers of the committed metrics files."""
+    """Return the numbers of the committed metrics files."""
     paths = (ROOT / "reports" / "metrics").glob("*.json")
     return flat({path.stem: json.loads(path.read_text()) for path in paths})
 

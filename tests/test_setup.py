@@ -35,7 +35,7 @@ def bounds(requirements):
 
 
 def pins():
-    """The requirements of requirements.lock; a package may be pinned once for each of several Pythons."""
+    """Return the requirements in requirements.lock; a package may be pinned once for each of several Pythons."""
     lines = (line.partition("#")[0].strip(" \\") for line in (ROOT / "requirements.lock").read_text().splitlines())
     return [Requirement(line) for line in lines if line and not line.startswith("--hash")]
 
@@ -174,7 +174,7 @@ def sandbox(tmp_path):
 
 
 def python(version):
-    """A fake that runs `python -c` for real, but with another version."""
+    """Return a stand-in for Python that runs `python -c` but reports another version."""
     return f'[ "$1" != -c ] || exec {sys.executable} -c "import sys; sys.version_info = {version}; $2"'
 
 

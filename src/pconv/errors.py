@@ -1,10 +1,10 @@
-"""The base of all errors that are written for a reader."""
+"""The base class of errors that are written for a reader."""
 
 
 class PConvError(Exception):
-    """An error whose message says what is wrong, names the file, key or crop, and says what to do about it.
+    """An error whose message says what is wrong, in which file, key or cell, and what to do about it.
 
-    Its traceback would add nothing, so neither a terminal nor a notebook shows one. A programming error keeps its own.
+    A traceback would add nothing, so neither a terminal nor a notebook shows one. Programming errors keep theirs.
     """
 
     def _render_traceback_(self) -> list[str]:
@@ -17,7 +17,7 @@ class FileError(PConvError, ValueError):
 
 
 def cut(value, length: int = 80) -> str:
-    """Return a value as text on one line, for a message: at most `length` characters, the rest an ellipsis."""
+    """Return a value as one line of text for a message, shortened to `length` characters with an ellipsis."""
     text = str(value)
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= length else f"{text[: length - 1]}…"

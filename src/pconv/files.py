@@ -1,4 +1,4 @@
-"""Files of others and files that are shared: reading that cannot hang, writing that cannot spoil."""
+"""Reading of files that cannot hang, and writing that leaves a file whole or untouched."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import BinaryIO
 def open_file(path: str | Path) -> BinaryIO:
     """Open a regular file for reading in bytes.
 
-    Raises OSError, whose strerror says why, for a file that cannot be opened and for what is not a regular file: a FIFO
-    or a device may never end.
+    Raises OSError, whose strerror says why, if the file cannot be opened or is not a regular file: a FIFO or a device
+    may never end.
     """
     kind = os.stat(path).st_mode
     if stat.S_ISDIR(kind):
@@ -26,7 +26,7 @@ def open_file(path: str | Path) -> BinaryIO:
 def read_small(path: str | Path, limit: int) -> bytes:
     """Return the content of a regular file of at most `limit` bytes.
 
-    Raises OSError, whose strerror says why, for a larger one and as open_file does.
+    Raises OSError, whose strerror says why, if the file is larger, and as open_file does.
     """
     with open_file(path) as file:
         content = file.read(limit + 1)
@@ -36,9 +36,9 @@ def read_small(path: str | Path, limit: int) -> bytes:
 
 
 def write_file(path: str | Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises OSError if that cannot be done; the old file is then as it was.
+    """Write a file whole or not at all. Raises OSError on failure, and the old file is then unchanged.
 
-    A link is replaced, never written through: it may lead into DVC's cache, where other versions share the file.
+    A link is replaced and never written through: it may lead into DVC's cache, where other versions share the file.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

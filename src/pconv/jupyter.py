@@ -1,9 +1,9 @@
-"""Notebooks in the form in which the project keeps them, whoever saves them: a look at one makes nothing out of date.
+"""Keep notebooks in one form whichever program saves them, so that opening one makes no stage out of date.
 
-JupyterLab fills in metadata when it opens a notebook, and saves it. For DVC that would be a changed dependency, and
-training would run again. So Jupyter's server loads this module as an extension (jupyter.json, which the installation of
-the package puts into the environment), and brings each notebook into its kept form before it is written. What the
-browser shows, outputs included, stays. For other editors, and as a hook of git's before each commit:
+JupyterLab adds metadata when it opens a notebook, and saves it. To DVC that is a changed dependency, and it would train
+again. So Jupyter's server loads this module as an extension (through jupyter.json, which the package's installation
+copies into the environment) and normalises each notebook before it is written. What the browser shows, outputs
+included, does not change. For other editors, and as a pre-commit hook:
 
     python -m pconv.jupyter notebooks/*.ipynb
 """
@@ -28,7 +28,7 @@ class NotebookFormError(PConvError):
 
 
 def strip(nb):
-    """Remove, in place, what running and looking leave in a notebook: outputs, counts and metadata; returns it.
+    """Remove outputs, execution counts and metadata from a notebook in place, and return it.
 
     Cells, their ids, tags and attachments stay. A notebook older than nbformat 4.5 is given ids.
     """
@@ -42,10 +42,9 @@ def strip(nb):
 
 
 def kept_form(path: Path) -> Callable | None:
-    """Return what gives a notebook, in place, the form in which the project keeps the file `path`.
+    """Return the function that normalises, in place, a notebook saved as `path`, or None if it is not this project's.
 
-    Those in notebooks/ are stripped, those in reports/notebooks/ are as the papermill engine leaves them. None for all
-    other files, those of other projects included: they are nobody's business here.
+    Notebooks in notebooks/ are stripped; those in reports/notebooks/ get the form that the papermill engine gives them.
     """
     path = path.resolve()
     try:
@@ -59,9 +58,9 @@ def kept_form(path: Path) -> Callable | None:
 
 
 def keep(path: Path) -> bool:
-    """Bring a notebook's file into the form in which it is kept; returns whether that changed it.
+    """Normalise a notebook's file and return whether that changed it.
 
-    Raises NotebookFormError, naming the file, if it is no notebook or cannot be read.
+    Raises NotebookFormError, naming the file, if it is not a notebook or cannot be read.
     """
     form = kept_form(path)
     if form is None:
@@ -82,7 +81,7 @@ def keep(path: Path) -> bool:
 
 
 def _before_save(model: dict, path: str, contents_manager, **_) -> None:
-    """Change what Jupyter is about to write; see jupyter_server's ContentsManager.pre_save_hook."""
+    """Normalise what Jupyter is about to write; see jupyter_server's ContentsManager.pre_save_hook."""
     form = kept_form(Path(contents_manager.root_dir, path))
     if model["type"] == "notebook" and form is not None:
         model["content"] = form(nbformat.from_dict(model["content"]))
@@ -102,6 +101,6 @@ if __name__ == "__main__":
     try:
         for name in sys.argv[1:]:
             if keep(Path(name)):
-                print(f"{name}: brought into the form in which the project keeps it")
+                print(f"{name}: normalised")
     except NotebookFormError as error:
         sys.exit(str(error))

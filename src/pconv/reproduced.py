@@ -1,11 +1,10 @@
-"""Whether a run gave the committed results again: `make reproduced`, and the last word of `make repro`.
+"""Compare a run with the committed results: `make reproduced`, which `make repro` also runs at its end.
 
     python -m pconv.reproduced [--rev COMMIT]
 
-Prints one table: each headline number as committed, as this run has it, what to expect of it, and a verdict. Numbers
-that come out of training differ between processors; how far is measured by benchmarks/spread.py and kept in
-reports/spread.json. The exit status is 0 whatever the verdicts, also where there is nothing to compare with, and 1 if a
-file cannot be read.
+Prints one table: each headline number as committed and as this run has it, the range to expect, and a verdict. Numbers
+that come out of training differ between processors; benchmarks/spread.py measures by how much, in reports/spread.json.
+The exit status is 0 whatever the verdicts, even if there is nothing to compare with, and 1 if a file cannot be read.
 """
 
 from __future__ import annotations
@@ -25,11 +24,7 @@ from pconv.params import flat
 from pconv.project import project_root
 
 DEVIATIONS = 4  # standard deviations of the measured runs, to either side of their mean
-
-
 ROUNDING = 2e-5  # relative; metrics are kept to six digits, and the last one may be rounded either way
-
-
 BOUND = 1e-6  # of what is 0 in exact arithmetic
 
 
@@ -49,7 +44,7 @@ Rule = Callable[[str, float, list[dict]], Expected | None]  # key, committed num
 
 
 def trained(key: str, committed: float, runs: list[dict]) -> Expected | None:
-    """Expect what the measured runs gave, give or take their spread; None if fewer than three were measured."""
+    """Expect the range of the measured runs, or return None if there are fewer than three."""
     values = pd.Series([run[key] for run in runs if key in run], dtype=float)
     if len(values) < 3:
         return None
@@ -58,7 +53,7 @@ def trained(key: str, committed: float, runs: list[dict]) -> Expected | None:
 
 
 def rounded(key: str, committed: float, runs: list[dict]) -> Expected:
-    """Expect the committed number but for rounding: its arithmetic is the same everywhere."""
+    """Expect the committed number up to rounding: its arithmetic is the same on every processor."""
     reach = ROUNDING * abs(committed)
     return Expected(committed - reach, committed + reach, "rounding")
 
@@ -69,7 +64,7 @@ def exact(key: str, committed: float, runs: list[dict]) -> Expected:
 
 
 def bounded(key: str, committed: float, runs: list[dict]) -> Expected:
-    """Expect 0 up to float32's precision, whatever was committed."""
+    """Expect 0 within the precision of float32, whatever was committed."""
     return Expected(0, BOUND, "bound")
 
 
@@ -96,7 +91,7 @@ HEADLINES: dict[str, Rule] = {  # a key in a metrics file, file.key.key, or the 
 
 
 def verdict(committed: float, now: float, expected: Expected | None) -> str:
-    """Say in a few words how a number compares with the committed one and with what was expected."""
+    """Compare a number with the committed one and with the expected range, in a few words."""
     if now == committed:
         return "equal"
     if expected is None:
@@ -133,7 +128,7 @@ def _words(expected: Expected | None) -> str:
 
 
 def conclude(table: pd.DataFrame, differing: list[str]) -> str:
-    """Say in a sentence or two what the table, and the stages whose outputs are not equal to the bit, amount to."""
+    """Summarise the table and the stages whose outputs differ, in a sentence or two."""
     if not differing:
         return "Reproduced: every output of the pipeline is equal to the committed one to the bit."
     equal, within = ((table["verdict"] == text).sum() for text in ("equal", "as expected"))

@@ -1,4 +1,4 @@
-"""YAML files that somebody else may have written: read within limits, and at once refused beyond them."""
+"""Reading of YAML files within limits of size and depth, which refuses whatever exceeds them at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEEPEST = 20
 
 
 def read_yaml(path: Path):
-    """Return what a YAML 1.2 file of one document says. Raises FileError, in one short line with file and line."""
+    """Return the content of a YAML 1.2 file of one document. Raises FileError, one short line with file and line."""
     try:
         content = read_small(path, MOST_BYTES)
     except OSError as error:
@@ -31,9 +31,9 @@ def read_yaml(path: Path):
 
 
 def _check_extent(content: bytes, path: Path) -> None:
-    """Raise FileError where the content is too deep or, with every alias written out, too long to be built.
+    """Raise FileError if the content is nested too deeply or would be too long with every alias expanded.
 
-    The parser's events say so ahead of time, and it neither recurses nor follows aliases.
+    The parser's events show this beforehand, since it neither recurses nor follows aliases.
     """
     extents: dict[str, int] = {}  # of each anchor's content, once that has ended
     unfinished: list[tuple[str | None, int]] = []  # collections: their anchor, and the extent at their start
@@ -55,11 +55,11 @@ def _check_extent(content: bytes, path: Path) -> None:
         if len(unfinished) > DEEPEST:
             raise FileError(f"{path}: line {event.start_mark.line + 1}: nested more than {DEEPEST} deep")
         if extent > MOST_BYTES:
-            raise FileError(f"{path}: line {event.start_mark.line + 1}: too much, with every alias written out")
+            raise FileError(f"{path}: line {event.start_mark.line + 1}: too long with every alias expanded")
 
 
 class _Constructor(SafeConstructor):
-    """Says the line of a value that cannot be read: ruamel.yaml hands on what Python raises for a day 32."""
+    """Names the line of a value that cannot be read: ruamel.yaml passes on what Python raises for, say, a day 32."""
 
     def construct_object(self, node, deep=False):
         try:
@@ -75,6 +75,6 @@ class _Constructor(SafeConstructor):
 
 
 def _first_problem(error: Exception) -> str:
-    """Return one line of what ruamel.yaml says in several."""
+    """Reduce ruamel.yaml's message of several lines to one."""
     mark = getattr(error, "problem_mark", None)
     return f"line {mark.line + 1}: {cut(error.problem, 160)}" if mark else cut(str(error).partition("\n")[0])

@@ -1,0 +1,90 @@
+"""README's commands, read from README, in a project in which the pipeline has run."""
+
+import json
+import re
+import time
+
+import nbformat
+from repository import ENVIRONMENT, ROOT, run
+from ruamel.yaml import YAML
+
+MARKED = re.compile(r"<!-- tests/test_readme\.py runs this -->\n\n((?:    .*\n)+)")
+WIDTH = 100  # characters that a terminal shows in one line
+
+
+def execute(folder, block):
+    """Run a block of README in a terminal of WIDTH columns and return what it prints."""
+    commands = re.sub("^ {4}", "", block, flags=re.MULTILINE)
+    return run(folder, "bash", "-e", "-c", commands, COLUMNS=str(WIDTH)).stdout
+
+
+def wait_for_queue(folder, names):
+    """Wait until the queue's experiments have run, and fail with what one printed if it failed."""
+    deadline = time.monotonic() + 900
+    while True:
+        status = run(folder, "dvc", "queue", "status").stdout
+        states = {name: re.search(rf"\s{name}\s.*\s(\w+)\s*$", status, re.MULTILINE)[1] for name in names}
+        if set(states.values()) == {"Success"}:
+            return
+        failed = [name for name, state in states.items() if state == "Failed"]
+        assert not failed, run(folder, "dvc", "queue", "logs", failed[0], check=False).stdout
+        assert time.monotonic() < deadline, status
+        time.sleep(1)
+
+
+def at(folder, rev, path):
+    return run(folder, "git", "show", f"{rev}:{path}").stdout
+
+
+def test_experiments(smoke_copy):
+    """Experiments in the queue, how they are shown and compared, one without the queue and the way back."""
+    queue, show, in_place = MARKED.findall((ROOT / "README.md").read_text())
+    names = re.findall(r"--queue -n (\S+) -S", queue)
+    changes = dict(re.findall(r"-n (\S+) -S (\S+)", queue))
+    (smoke_copy / "output.txt").unlink()
+    run(smoke_copy, "git", "add", "-A")
+    run(smoke_copy, "git", "commit", "-qm", "a run")
+    installed = smoke_copy / ".venv" / "installed"  # by `make repro`, for README's reader
+    installed.parent.mkdir()
+    (installed.parent / "bin").symlink_to(ENVIRONMENT["PATH"].split(":")[0])
+    installed.touch()
+
+    try:
+        execute(smoke_copy, queue)
+        wait_for_queue(smoke_copy, names)
+    finally:
+        run(smoke_copy, "dvc", "queue", "stop", "--kill", check=False)
+    assert run(smoke_copy, "git", "status", "--porcelain").stdout == ""
+    revisions = {
+        name: ref for ref, name in re.findall(r"(refs/exps/\S+/(\S+))", run(smoke_copy, "git", "for-each-ref").stdout)
+    }
+    default = YAML(typ="safe").load(at(smoke_copy, "HEAD", "params.yaml"))
+    for name, change in changes.items():  # each has its own change and no other's
+        expected = json.loads(json.dumps(default))
+        key, value = change.split("=")
+        section, leaf = key.split(".")
+        expected[section][leaf] = float(value)
+        assert YAML(typ="safe").load(at(smoke_copy, revisions[name], "params.yaml")) == expected
+    rerun = run(
+        smoke_copy, "git", "diff", "--name-only", "HEAD", revisions["no-style"], "--", "reports/notebooks"
+    ).stdout
+    assert sorted(rerun.split()) == [
+        f"reports/notebooks/{name}.ipynb" for name in ("04-train-stage1", "04-train-stage2", "05-evaluate")
+    ]
+
+    said = execute(smoke_copy, show)
+    assert max(len(line.rstrip()) for line in said.splitlines() if "file://" not in line) <= WIDTH, said
+    shown = re.sub(r"\s+", " ", said)
+    for text in (*names, "psnr", "psnr_gain", "loss.style", "model.width", "params.yaml loss.style 120.0 0"):
+        assert text in shown
+    assert (smoke_copy / "dvc_plots" / "index.html").is_file()
+    compared = nbformat.read(smoke_copy / "reports/notebooks/06-compare.ipynb", as_version=4)
+    words = compared.cells[-1].outputs[0]["data"]["text/markdown"]
+    assert words.startswith("3 runs were compared. They differ in model.width, loss.style.")
+    assert "- no-style (loss.style = 0): " in words and "- width-16 (model.width = 16): " in words
+
+    run(smoke_copy, "git", "add", "-A")  # what was drawn for comparison goes
+    run(smoke_copy, "git", "reset", "-q", "--hard")
+    execute(smoke_copy, in_place)
+    assert run(smoke_copy, "git", "status", "--porcelain").stdout == ""
+    assert run(smoke_copy, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
