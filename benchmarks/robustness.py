@@ -25,18 +25,18 @@ def main() -> None:
     parser.add_argument("part", nargs="?", default="", help="try only the cases whose kind or name contains this")
     part = parser.parse_args().part
     cases = [case for case in CASES if part in case.kind or part in case.name]
+    kinds = {kind: [case for case in cases if case.kind == kind] for kind in dict.fromkeys(case.kind for case in cases)}
     with ThreadPoolExecutor(2) as pool:
-        found = list(Progress(pool.map(judge, cases), desc="case", total=len(cases)))
-    for case, one in zip(cases, found, strict=True):
-        if one.fault:
-            print(f"{case.kind}, {case.name}: {one.outcome}: {one.said}")
-    counts = {kind: Counter() for kind in dict.fromkeys(case.kind for case in cases)}
-    for case, one in zip(cases, found, strict=True):
-        counts[case.kind][one.outcome] += 1
+        found = dict(zip(kinds, Progress(pool.map(judge, kinds.values()), desc="kind", total=len(kinds)), strict=True))
+    for kind, outcomes in found.items():
+        for case, one in zip(kinds[kind], outcomes, strict=True):
+            if one.fault:
+                print(f"{kind}, {case.name}: {one.outcome}: {one.said}")
+    counts = {kind: Counter(one.outcome for one in outcomes) for kind, outcomes in found.items()}
     print(table(counts))
     if not part:
         write(counts)
-    sys.exit(any(one.fault for one in found))
+    sys.exit(any(one.fault for outcomes in found.values() for one in outcomes))
 
 
 def table(counts: dict[str, Counter]) -> str:

@@ -21,6 +21,7 @@ from pconv.masks.convention import (
     bin_name,
     border_share,
     border_width,
+    check_binary,
     dilate,
     find_bin,
     hole_ratio,
@@ -351,6 +352,11 @@ def test_what_is_no_hole_is_refused(bad, tmp_path):
 def test_what_is_no_mask_is_refused(bad):
     with pytest.raises(MaskError, match="a mask"):
         mask_to_hole(bad)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float32])
+def test_a_binary_mask_may_be_of_any_type(dtype):
+    check_binary(torch.eye(3).to(dtype))
 
 
 def test_hole_ratio_counts_holes():

@@ -7,6 +7,8 @@ A case is a function that is given an empty folder. It does what a user would do
 
     @refused("mask files", "a text file", r"hole.png.*not an image")
     def _(folder): ...
+
+    table("mask files", read, {"a text file": (b"white", r"hole.png.*not an image"), "grey": (GREY, None)})
 """
 
 from __future__ import annotations
@@ -16,15 +18,20 @@ import multiprocessing
 import os
 import re
 import tempfile
-from collections.abc import Callable
-from contextlib import redirect_stderr
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
+
+from pconv.errors import PConvError
 
 OUTCOMES = ("right", "refused", "traceback", "hang", "wrong")  # the last three are faults
 LONGEST = 600  # characters of a message that somebody reads
 SECONDS = 20  # that a case may take
+START_SECONDS = 300  # that a process may take to import PyTorch on a machine with much else to do
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Case:
     name: str
     run: Callable[[Path], object]
     message: str | None = None
+    error: type[Exception] = PConvError  # what refuses; the arguments of functions may be refused by a ValueError
+    module: str = ""  # where it is registered
 
 
 @dataclass(frozen=True)
@@ -55,64 +64,91 @@ CASES: list[Case] = []
 
 def right(kind: str, name: str):
     """Register a case whose result must be right; the case itself checks it."""
-    return _register(kind, name, None)
+    return partial(_register, kind, name, None)
 
 
-def refused(kind: str, name: str, message: str):
+def refused(kind: str, name: str, message: str, error: type[Exception] = PConvError):
     """Register a case that must be refused with a short message that matches a pattern."""
-    return _register(kind, name, message)
+    return partial(_register, kind, name, message, error=error)
 
 
-def _register(kind: str, name: str, message: str | None):
+def table(kind: str, run: Callable, rows: dict[str, tuple], error=PConvError, module: str | None = None) -> None:
+    """Register a case for each row: name -> arguments of `run` after the folder, then the refusal's pattern or None.
+
+    The module that calls this has to be named, unless it is the one that defines `run`.
+    """
+    for name, (*arguments, message) in rows.items():
+        _register(kind, name, message, partial(_call, run, arguments), error, module or run.__module__)
+
+
+def _call(run, arguments, folder):
+    return run(folder, *arguments)
+
+
+def _register(kind, name, message, run, error=PConvError, module=None):
     if any((case.kind, case.name) == (kind, name) for case in CASES):
         raise ValueError(f"{kind}: {name} is there twice")
-
-    def add(run):
-        CASES.append(Case(kind, name, run, message))
-        return run
-
-    return add
+    CASES.append(Case(kind, name, run, message, error, module or run.__module__))
+    return run
 
 
-def judge(case: Case, seconds: float = SECONDS) -> Outcome:
-    """Run a case in a process of its own, so that a hang or a crash ends neither this one nor the next case."""
+def judge(cases: Sequence[Case], seconds: float = SECONDS) -> list[Outcome]:
+    """Run cases in a process of their own; a hang or a crash ends neither this one nor the cases after it."""
+    found = []
+    while len(found) < len(cases):
+        found += _judge_until_lost(cases[len(found) :], seconds)
+    return found
+
+
+def _judge_until_lost(cases: Sequence[Case], seconds: float) -> list[Outcome]:
+    """Return the outcomes of all cases, or of those up to the first that hangs or ends its process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pconv.train"])  # what takes seconds; this folder is not on the server's path
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(case.run.__module__, case.kind, case.name, there))
+    process = context.Process(target=_answer, args=([(case.module, case.kind, case.name) for case in cases], there))
     process.start()
     there.close()
+    found = []
     try:
-        return here.recv() if here.poll(seconds) else Outcome("hang", f"no end after {seconds} s")
+        here.poll(START_SECONDS) and here.recv()
+        for _ in cases:
+            if not here.poll(seconds):
+                return [*found, Outcome("hang", f"no end after {seconds} s")]
+            found.append(here.recv())
     except EOFError:
         process.join()
-        return Outcome("traceback", f"the process died with status {process.exitcode}")
+        found.append(Outcome("traceback", f"the process died with status {process.exitcode}"))
     finally:
         process.kill()
         process.join()
+    return found
 
 
-def _answer(module: str, kind: str, name: str, connection) -> None:
-    """Find the case again in this process, where its module registers it, and send its outcome."""
-    importlib.import_module(module)
-    case = next(case for case in CASES if (case.kind, case.name) == (kind, name))
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        connection.send(outcome(case, Path(folder)))
+def _answer(names: list[tuple[str, str, str]], connection) -> None:
+    """Find the cases again in this process, where their modules register them, and send their outcomes."""
+    for module, *_ in names:
+        importlib.import_module(module)
+    cases = {(case.kind, case.name): case for case in CASES}
+    connection.send("ready")
+    for _, *name in names:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            os.chdir(folder)
+            connection.send(outcome(cases[tuple(name)], Path(folder)))
 
 
 def outcome(case: Case, folder: Path) -> Outcome:
     """Run a case in this process and judge what it returns, raises or prints."""
-    from pconv.errors import PConvError
-
     heard = StringIO()
     try:
-        with redirect_stderr(heard):
+        with redirect_stderr(heard), redirect_stdout(StringIO()), warnings.catch_warnings():
             case.run(folder)
     except AssertionError as error:
         return Outcome("wrong", f"{error or 'the result is not right'}")
-    except (PConvError, SystemExit) as error:
+    except (case.error, PConvError) as error:
         return _judge_message(case, str(error))
+    except SystemExit as error:
+        if error.code:
+            return _judge_message(case, error.code if isinstance(error.code, str) else heard.getvalue())
     except BaseException as error:
         return Outcome("traceback", f"{type(error).__name__}: {error}")
     if case.message is not None:

@@ -11,32 +11,49 @@ import torch
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
+from pconv.checks import check_floating, check_range
+from pconv.masks.convention import check_binary
+
 RADIUS = 3  # px; the neighbourhood that OpenCV's methods look at, as in its documentation
 
 
 def fill(name: str, image: Tensor, mask: Tensor) -> Tensor:
     """Fill the hole of one image by the method called `name`, a key of METHODS.
 
-    image (3, H, W), float RGB in [0, 1]; mask (1, H, W), 1 valid, 0 hole. What the image holds in the hole, NaN
-    included, is never looked at. Returns (3, H, W) float32. An image without a hole comes back unchanged; raises
-    ValueError for an unknown name, for other shapes, and where no pixel is valid.
+    image (3, H, W), float RGB in [0, 1]; mask (1, H, W), 1 valid, 0 hole, of any type. What the image holds in the
+    hole, NaN included, is never looked at. Returns (3, H, W) float32 on the CPU. An image without a hole comes back
+    unchanged. Raises ValueError for an unknown name, for an image or a mask that does not fit, and where no pixel is
+    valid.
     """
     if name not in METHODS:
         raise ValueError(f"no baseline is called {name!r}; there are {', '.join(METHODS)}")
-    if image.dim() != 3 or mask.shape != (1, *image.shape[1:]):
-        raise ValueError(f"image {tuple(image.shape)} and mask {tuple(mask.shape)}: expected (3, H, W) and (1, H, W)")
-    valid = (mask[0] > 0.5).numpy()
-    pixels = image.permute(1, 2, 0).numpy()
-    if not valid.any():
-        raise ValueError(f"{name}: no pixel of the image is valid, so there is nothing to fill the hole from")
+    pixels, valid = _checked(name, image, mask)
     # OpenCV 5.0 reads a few pixels inside the hole, so every method starts from the mean fill.
     start = np.where(valid[..., None], pixels, pixels[valid].mean(axis=0))
-    filled = np.where(valid[..., None], pixels, METHODS[name](start, ~valid))
+    filled = start if valid.all() else np.where(valid[..., None], pixels, METHODS[name](start, ~valid))
     return torch.from_numpy(filled.astype(np.float32).transpose(2, 0, 1).copy())
 
 
+def _checked(name: str, image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the image, (H, W, 3), and whether a pixel is valid, (H, W)."""
+    if not (isinstance(image, Tensor) and isinstance(mask, Tensor)):
+        raise ValueError(f"expected two tensors, got {type(image).__name__} and {type(mask).__name__}")
+    if image.dim() != 3 or len(image) != 3 or mask.shape != (1, *image.shape[1:]):
+        raise ValueError(f"image {tuple(image.shape)} and mask {tuple(mask.shape)}: expected (3, H, W) and (1, H, W)")
+    check_floating("image", image)
+    check_binary(mask)
+    valid = mask[0].cpu().numpy() == 1
+    if not valid.any():
+        raise ValueError(f"{name}: no pixel of the image is valid, so there is nothing to fill the hole from")
+    if image.dtype in (torch.float16, torch.bfloat16):  # NumPy and OpenCV have no use for one or the other
+        image = image.float()
+    pixels = image.detach().cpu().permute(1, 2, 0).numpy()
+    check_range("image, valid pixels", torch.from_numpy(pixels[valid]))
+    return pixels, valid
+
+
 def _mean(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The mean colour of the valid pixels, which `fill` has already put in the hole."""
+    """Return the mean colour of the valid pixels, which `fill` has already put in the hole."""
     return image
 
 
@@ -53,7 +70,7 @@ def _biharmonic(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def _opencv(image: np.ndarray, hole: np.ndarray, method: int) -> np.ndarray:
-    """cv2.inpaint, which takes 8 bits: the hole's values are rounded to them, the valid pixels are put back later."""
+    """Call cv2.inpaint, which takes 8 bits: the hole is rounded to them; `fill` puts the valid pixels back."""
     pixels = np.rint(255 * image.clip(0, 1)).astype(np.uint8)
     return cv2.inpaint(pixels, hole.astype(np.uint8), RADIUS, method) / 255
 
