@@ -29,7 +29,7 @@ from pathlib import Path
 from pconv.errors import PConvError
 
 OUTCOMES = ("right", "refused", "traceback", "hang", "wrong")  # the last three are faults
-LONGEST = 600  # characters of a message that somebody reads
+LONGEST, MOST_LINES = 600, 10  # characters of a line, and lines, of a message that somebody reads
 SECONDS = 20  # that a case may take
 START_SECONDS = 300  # that a process may take to import PyTorch on a machine with much else to do
 
@@ -159,6 +159,8 @@ def outcome(case: Case, folder: Path) -> Outcome:
 def _judge_message(case: Case, said: str) -> Outcome:
     if case.message is None:
         return Outcome("wrong", f"refused: {said}")
-    if len(said) > LONGEST or not re.search(case.message, said, re.DOTALL):
+    lines = said.splitlines()
+    short = len(lines) <= MOST_LINES and all(len(line) <= LONGEST for line in lines)
+    if not (short and re.search(case.message, said, re.DOTALL)):
         return Outcome("traceback", f"expected a short message like {case.message!r}, got: {said[:LONGEST]}")
     return Outcome("refused", said)

@@ -141,7 +141,7 @@ class Train(Section):
     workers: Annotated[int, Field(ge=0)] = Field(
         8, description="The number of processes that load crops; it changes no result."
     )
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
+    checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         300, description="The time between checkpoints, in seconds; it changes no result."
     )
     stage1: Stage = Field(Stage(lr=1e-4), description="The first stage, with batch norm everywhere.")
