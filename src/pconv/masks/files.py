@@ -14,6 +14,8 @@ What `read_hole` makes of a mask file, white where the hole is:
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,8 +24,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from pconv.files import open_file, write_file
-from pconv.masks.convention import MaskError, check_hole
+from pconv.errors import cut
+from pconv.files import open_file, read_small, write_file
+from pconv.masks.convention import MaskError, check_hole, find_bin
 from pconv.project import mask_folder
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
@@ -36,6 +39,8 @@ MOST_GREY = 0.2  # share of pixels that may be neither black nor white
 
 
 MOST_COLOUR = 32  # of 255, between a pixel's channels: JPEG blurs colours a little
+COLUMNS = ["file", "hole_ratio", "bin", "border"]  # of an index
+MOST_INDEX = 2**26  # bytes of an index, some million masks
 
 
 class MaskWarning(UserWarning):
@@ -168,12 +173,34 @@ def read_index(split: str) -> pd.DataFrame:
 def read_index_file(path: Path) -> pd.DataFrame:
     """Read an index as `read_index` does, from its path."""
     try:
-        with open_file(path) as file:
-            rows = pd.read_csv(file)
+        content = read_small(path, MOST_INDEX)
+        if content.decode("utf-8-sig").partition("\n")[0].strip().split(",") != COLUMNS:  # pandas would read a million
+            raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
+        rows = pd.read_csv(BytesIO(content), dtype={"file": str, "bin": str})
+        problem = next(_index_problems(rows), None)
     except FileNotFoundError:
         raise MaskError(f"{path}: no such file; `dvc repro masks` draws the masks") from None
-    except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
-        raise MaskError(f"{path}: not an index of masks ({error}); delete it, then run `dvc repro masks`") from None
-    if list(rows.columns) != ["file", "hole_ratio", "bin", "border"] or rows.isna().any(axis=None):
-        raise MaskError(f"{path}: not an index of masks; delete it, then run `dvc repro masks`")
+    except OSError as error:
+        problem = error.strerror
+    except ValueError as error:  # pandas' errors are ValueErrors
+        problem = error
+    if problem is not None:
+        raise MaskError(f"{path}: not an index of masks ({cut(problem)}); delete it, then run `dvc repro masks`")
     return rows
+
+
+def _index_problems(rows: pd.DataFrame) -> Iterator[str]:
+    """Yield what is wrong with an index, the gravest first: what comes later takes for granted what comes before."""
+    if rows.empty or rows.isna().any(axis=None):
+        yield "a value is missing" if len(rows) else "it lists no mask"
+    if not rows["file"].str.fullmatch(r"[^/]+\.png").all():  # the masks of an earlier run are deleted by their names
+        yield "it lists what is no mask of its folder"
+    if rows["file"].duplicated().any():
+        yield f"it lists {rows['file'][rows['file'].duplicated()].iloc[0]} twice"
+    if not (pd.api.types.is_integer_dtype(rows["border"]) and (rows["border"] >= 0).all()):
+        yield "a border is not a number of pixels"
+    if not pd.api.types.is_numeric_dtype(rows["hole_ratio"]):
+        yield "a hole ratio is not a number"
+    for ratio, name in zip(rows["hole_ratio"], rows["bin"], strict=True):
+        if find_bin(ratio) != name:
+            yield f"a hole ratio of {ratio:g} is not in the bin {name}"

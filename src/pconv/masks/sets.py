@@ -14,7 +14,7 @@ import pandas as pd
 
 from pconv.masks.convention import BINS, MaskError, bin_name, border_share, border_width, find_bin
 from pconv.masks.drawing import draw_hole, hole_rng
-from pconv.masks.files import MaskWarning, read_hole, read_index, read_index_file, write_hole
+from pconv.masks.files import COLUMNS, MaskWarning, read_hole, read_index, read_index_file, write_hole
 from pconv.params import Masks, Params
 from pconv.progress import Progress
 from pconv.project import SPLITS, mask_folder
@@ -73,7 +73,7 @@ def _write_split(params: Params, split: str, planned: list[Recipe]) -> None:
         rows.append([_name(index), ratio, find_bin(ratio), recipe.border])
     with open(partial / "index.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "hole_ratio", "bin", "border"])
+        writer.writerow(COLUMNS)
         writer.writerows(rows)
     _exchange(folder, [row[0] for row in rows])
 
