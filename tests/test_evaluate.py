@@ -110,7 +110,7 @@ def test_one_crop_per_mask_with_the_photographs_in_turn(params):
         assert crop.mask.shape == (1, SIZE, SIZE) and set(crop.mask.unique().tolist()) == {0, 1}
         assert low < crop.hole_ratio <= high and crop.hole_ratio == pytest.approx(1 - crop.mask.mean().item())
         edge = torch.cat([crop.mask[0, 0], crop.mask[0, -1], crop.mask[0, :, 0], crop.mask[0, :, -1]])
-        assert crop.border == bool(edge.all())
+        assert crop.touches_border == (not edge.all())
 
 
 def test_gt_is_a_crop_of_the_photograph_in_rgb(params, tmp_path):
@@ -183,9 +183,9 @@ def test_no_method_sees_the_hole(params, monkeypatch):
 
 def test_the_table_has_every_method_on_every_crop(params):
     table = evaluate.evaluate(Constant(0.5), params)
-    assert list(table.columns) == "method bin border index photograph hole_ratio unreached psnr ssim l1".split()
+    assert list(table.columns) == "method bin touches_border index photograph hole_ratio unreached psnr ssim l1".split()
     assert list(table["method"].unique()) == ["pconv", "mean fill", "navier-stokes"]
-    assert (table.groupby(["method", "bin", "border"]).size() == PER_GROUP).all()
+    assert (table.groupby(["method", "bin", "touches_border"]).size() == PER_GROUP).all()
     assert len(table) == 3 * len(BINS) * 2 * PER_GROUP and not table.isna().any().any()
     for _, rows in table.groupby("method"):
         assert list(rows["index"]) == list(range(len(BINS) * 2 * PER_GROUP))

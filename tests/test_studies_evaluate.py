@@ -17,13 +17,13 @@ from pconv.studies import evaluate as study
 @pytest.fixture
 def table():
     """Four crops of two photographs: two bins, the first with and without border constraint."""
-    crops = [("0.1-0.2", False, "a"), ("0.1-0.2", False, "b"), ("0.1-0.2", True, "a"), ("0.2-0.3", True, "b")]
+    crops = [("0.1-0.2", True, "a"), ("0.1-0.2", True, "b"), ("0.1-0.2", False, "a"), ("0.2-0.3", False, "b")]
     psnr = {"pconv": [20, 24, 30, 10], "mean fill": [18, 20, 31, 7], "telea": [25, 23, 29, 5]}
     rows = [
         {
             "method": method,
             "bin": name,
-            "border": border,
+            "touches_border": touches,
             "index": i,
             "photograph": photograph,
             "hole_ratio": 0.11 + i / 20,
@@ -33,7 +33,7 @@ def table():
             "l1": values[i] / 10,
         }
         for method, values in psnr.items()
-        for i, (name, border, photograph) in enumerate(crops)
+        for i, (name, touches, photograph) in enumerate(crops)
     ]
     return pd.DataFrame(rows)
 
@@ -42,7 +42,7 @@ def test_means_and_deviations_per_group(table):
     rows = study.summary(table)
     assert list(rows["method"].unique()) == ["pconv", "mean fill", "telea"] and len(rows) == 9
     first = rows.iloc[0]
-    assert (first.method, first.bin, first.border, first.n) == ("pconv", "0.1-0.2", False, 2)
+    assert (first.method, first.bin, first.touches_border, first.n) == ("pconv", "0.1-0.2", True, 2)
     assert first.psnr == 22 and first.psnr_std == pytest.approx(math.sqrt(8))
     assert first.ssim == pytest.approx(0.22) and first.l1 == pytest.approx(2.2)
     assert first.l1_std == pytest.approx(math.sqrt(8) / 10)
@@ -88,8 +88,8 @@ def test_csv_for_plots(table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study.write_plots(table)
     rows = pd.read_csv(tmp_path / "reports/plots/evaluate.csv")
-    assert list(rows.columns) == "method hole_ratio border n psnr psnr_std ssim ssim_std l1 l1_std".split()
-    assert rows.iloc[0].to_list()[:5] == ["pconv", 0.15, False, 2, 22.0]
+    assert list(rows.columns) == "method hole_ratio touches_border n psnr psnr_std ssim ssim_std l1 l1_std".split()
+    assert rows.iloc[0].to_list()[:5] == ["pconv", 0.15, True, 2, 22.0]
     assert rows["hole_ratio"].unique().tolist() == [0.15, 0.25]
 
 

@@ -28,17 +28,9 @@ from pconv.progress import Progress
 from pconv.project import mask_folder
 
 OURS = "pconv"
-
-
 MEAN = "mean fill"
-
-
 TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1, %"}
-
-
 MEASURES = tuple(TITLES)
-
-
 BATCH = 8  # crops; bounds the memory at 512 px
 
 
@@ -52,7 +44,7 @@ class Crop(NamedTuple):
     index: int
     photograph: str  # its path in the folder of photographs
     bin: str
-    border: bool  # True: the hole keeps clear of the image's border
+    touches_border: bool  # whether the hole reaches an edge of the image; otherwise it keeps clear of all
     hole_ratio: float
     gt: Tensor  # (3, H, W), float32 RGB in [0, 1]
     mask: Tensor  # (1, H, W), 1 valid, 0 hole
@@ -84,15 +76,15 @@ class Crops(Sequence):
         if mask.shape[1:] != gt.shape[1:]:
             raise EvaluationError(f"masks are {len(mask[0])} px, crops {len(gt[0])} px: run `dvc repro masks` first")
         name = path.relative_to(image_root(self.params.data)).as_posix()
-        return Crop(i, name, row.bin, bool(row.border), float(row.hole_ratio), gt, mask)
+        return Crop(i, name, row.bin, bool(row.border == 0), float(row.hole_ratio), gt, mask)
 
     def one_per_bin(self) -> list[Crop]:
-        """The same few crops whenever pictures are shown: the first of each bin, border or not as it comes."""
+        """Return the same few crops whenever pictures are shown: the first of each bin."""
         return [self[i] for i in self.masks.drop_duplicates("bin").index]
 
 
 def composites(model: nn.Module, names: Sequence[str], crops: Sequence[Crop]) -> dict[str, Tensor]:
-    """What the model and the baselines called `names` make of some crops: method -> comp (N, 3, H, W) in [0, 1].
+    """Fill crops with the model and the baselines called `names`: method -> comp (N, 3, H, W) in [0, 1].
 
     No method is given the pixels in the hole. Raises EvaluationError where a result is not finite.
     """
@@ -108,7 +100,7 @@ def composites(model: nn.Module, names: Sequence[str], crops: Sequence[Crop]) ->
 
 
 def _infer(model: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
-    """The model's composite in float32 on the device that the model is on, the same in every run."""
+    """Return the model's composite in float32, computed on the model's device, the same in every run."""
     device = next(model.parameters(), image).device
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         return composite(model, image.to(device), mask.to(device)).cpu()
@@ -128,9 +120,9 @@ def _check_finite(method: str, result: Tensor, crops: Sequence[Crop]) -> None:
 def evaluate(model: nn.Module, params: Params) -> pd.DataFrame:
     """Measure the model ("pconv") and each of params.evaluate.baselines on every test crop.
 
-    Returns one row per method and crop: method, bin, border (True: the hole keeps clear of the image's border), index,
-    photograph, hole_ratio, unreached (px of the hole that the model has nothing to predict from, which are grey and
-    measured as such), psnr (dB), ssim, l1 (percent). Raises EvaluationError where a result is not finite.
+    Returns one row per method and crop: method, bin, touches_border (whether the hole reaches an edge of the image),
+    index, photograph, hole_ratio, unreached (px of the hole that the model has nothing to predict from, which are grey
+    and measured as such), psnr (dB), ssim, l1 (percent). Raises EvaluationError where a result is not finite.
     """
     crops, names = Crops(params), params.evaluate.baselines
     rows = {method: [] for method in (OURS, *names)}
@@ -145,7 +137,7 @@ def evaluate(model: nn.Module, params: Params) -> pd.DataFrame:
 
 
 def _unreached(model: nn.Module, crops: Sequence[Crop]) -> list[int]:
-    """Number of pixels of each crop's hole that the model has nothing to predict from."""
+    """Return the number of pixels of each crop's hole that the model has nothing to predict from."""
     device = next(model.parameters(), crops[0].mask).device
     reached = model.reached(torch.stack([c.mask for c in crops]).to(device))
     return (reached == 0).flatten(1).sum(1).tolist()
@@ -158,7 +150,7 @@ def _measure(method: str, comp: Tensor, crops: Sequence[Crop], unreached: list[i
         {
             "method": method,
             "bin": one.bin,
-            "border": one.border,
+            "touches_border": one.touches_border,
             "index": one.index,
             "photograph": one.photograph,
             "hole_ratio": one.hole_ratio,

@@ -90,7 +90,7 @@ def show(figure: Figure, photographs: bool = False, name: str | None = None) -> 
 
 
 def to_picture(image) -> np.ndarray:
-    """A float tensor (3, H, W) or (1, H, W) in [0, 1], or a uint8 array, as (H, W, 3) for imshow."""
+    """Turn a float tensor (3, H, W) or (1, H, W) in [0, 1], or a uint8 array, into (H, W, 3) for imshow."""
     if isinstance(image, np.ndarray):
         return image
     picture = image.detach().float().clamp(0, 1).cpu().numpy().transpose(1, 2, 0)
@@ -98,7 +98,7 @@ def to_picture(image) -> np.ndarray:
 
 
 def masked(image, mask) -> np.ndarray:
-    """An image (3, H, W) with the hole of its mask (1, H, W) painted in the hole colour."""
+    """Return an image (3, H, W) with the hole of its mask (1, H, W) painted in the hole colour."""
     valid = to_picture(mask)
     return np.where(valid > 0.5, to_picture(image), np.array(HOLE))
 
@@ -175,5 +175,5 @@ def _text_size(text: str) -> tuple[int, int]:
 
 
 def mask_picture(mask) -> np.ndarray:
-    """A mask (1, H, W) alone: valid pixels in light grey, the hole in its colour."""
+    """Show a mask (1, H, W) alone: valid pixels in light grey, the hole in its colour."""
     return masked(mask.new_full((3, *mask.shape[1:]), 0.92), mask)

@@ -12,19 +12,20 @@ from pconv.figures import METHODS, masked, picture_grid
 
 
 def evaluation_curves(rows, published, measures, borders) -> Figure:
-    """Measures against hole ratio: a line per method, its band one standard error wide to either side.
+    """Draw measures against hole ratio: a line per method, its band one standard error wide to either side.
 
-    rows: pconv.evaluate.plot_rows (method, hole_ratio, border, n, each measure and its _std). published: who,
-    hole_ratio and each measure, drawn as hollow grey markers beside holes clear of the border, for which they hold.
-    measures: a label for each measure, one column of panels each. borders: a title for border False and True, one row.
+    rows: pconv.studies.evaluate.plot_rows (method, hole_ratio, touches_border, n, each measure and its _std).
+    published: who, hole_ratio and each measure, drawn as hollow grey markers beside holes clear of the border, for
+    which they hold. measures: a label for each, one column of panels. borders: a title for touches_border True and
+    False, one row of panels each.
     """
     figure = Figure(figsize=(10.5, 7.2))
     grid = figure.subplots(len(borders), len(measures), sharex=True, sharey="col", squeeze=False)
-    for panels, (border, title) in zip(grid, borders.items(), strict=True):
+    for panels, (touches, title) in zip(grid, borders.items(), strict=True):
         for axis, (measure, label) in zip(panels, measures.items(), strict=True):
-            for method, line in rows[rows["border"] == border].groupby("method", sort=False):
+            for method, line in rows[rows["touches_border"] == touches].groupby("method", sort=False):
                 _method_line(axis, method, line, measure)
-            if border:
+            if not touches:
                 _published_markers(axis, published, measure)
             axis.set(xlim=(0, 0.6), ylabel=label, title=f"holes {title}")
             if measure == "l1":
@@ -36,7 +37,7 @@ def evaluation_curves(rows, published, measures, borders) -> Figure:
 
 
 def _evaluation_legend(figure, handles, names) -> None:
-    """Below the panels, in columns of three: methods, then the published figures in a column of their own."""
+    """Write it below the panels, in columns of three: methods, then the published figures in a column of their own."""
     methods = [(h, n) for h, n in zip(handles, names, strict=True) if h.get_linestyle() != "None"]
     published = [(h, n) for h, n in zip(handles, names, strict=True) if h.get_linestyle() == "None"]
     blank = [(Line2D([], [], linestyle="none"), "")] * (-len(methods) % 3)
@@ -60,14 +61,14 @@ def _published_markers(axis, published, measure) -> None:
 
 
 def evaluation_pictures(crops, comps) -> Figure:
-    """A row per crop: masked, each baseline, the network, the truth. comps: method -> (N, 3, H, W), N crops."""
+    """Draw a row per crop: masked, each baseline, the network, the truth. comps: method -> (N, 3, H, W), N crops."""
     order = sorted(comps, key=lambda method: method == "pconv")  # the network last, beside the truth
     rows = [[masked(c.gt, c.mask), *(comps[method][i] for method in order), c.gt] for i, c in enumerate(crops)]
     return picture_grid(rows, ["masked", *map(_method_title, order), "truth"], [c.bin for c in crops])
 
 
 def evaluation_cases(cases, crops, comps) -> Figure:
-    """A row per case of pconv.evaluate.best_and_worst: masked, the best baseline, the network, the truth.
+    """Draw a row per case of studies.evaluate.best_and_worst: masked, the best baseline, the network, the truth.
 
     crops and comps (method -> (N, 3, H, W)) belong to the cases, one each.
     """

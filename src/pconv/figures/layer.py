@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 
 def shrinking(closed_by, ratios: dict[str, list[float]]) -> Figure:
-    """How a hole closes: a map (H, W) of the layer that first sees each pixel, and the hole ratio after each layer."""
+    """Draw how a hole closes: a map (H, W) of the layer that first sees each pixel, and the hole ratio after each."""
     figure = Figure(figsize=(10, 4.2))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
     shown = left.imshow(np.where(closed_by > 0, closed_by, np.nan), cmap="viridis")

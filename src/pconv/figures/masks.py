@@ -9,7 +9,7 @@ from pconv.figures import COLOURS, to_picture
 
 
 def hole_ratios(ratios: dict, edges) -> Figure:
-    """How often each hole ratio is drawn, one panel per generator; each bin between `edges` tells its share."""
+    """Draw how often each hole ratio occurs, one panel per generator, with the share of each bin between `edges`."""
     figure = Figure(figsize=(8.5, 2.3 * len(ratios) + 0.4))
     axes = figure.subplots(len(ratios), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (name, values), colour in zip(axes, ratios.items(), (COLOURS[6], COLOURS[0]), strict=False):
@@ -25,7 +25,7 @@ def hole_ratios(ratios: dict, edges) -> Figure:
 
 
 def dilation(widths, pictures, ratios: dict) -> Figure:
-    """One hole under growing kernels above, and the hole ratio against the kernel's width for several holes below."""
+    """Draw one hole under growing kernels, and below it the hole ratio of several against the kernel's width."""
     figure = Figure(figsize=(max(8, 2.0 * len(widths)), 5.4))
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.3))
     for axis, width, picture in zip(upper.subplots(1, len(widths)), widths, pictures, strict=True):
@@ -42,7 +42,7 @@ def dilation(widths, pictures, ratios: dict) -> Figure:
 
 
 def hole_frequency(shares: dict) -> Figure:
-    """Maps (H, W) of how often each pixel is hole, on one colour scale."""
+    """Draw maps (H, W) of how often each pixel is hole, on one colour scale."""
     figure = Figure(figsize=(3.4 * len(shares) + 1, 3.6))
     axes = figure.subplots(1, len(shares))
     highest = max(share.max() for share in shares.values())

@@ -8,16 +8,16 @@ from pconv.figures import masked, picture_grid
 
 
 def training_samples(samples) -> Figure:
-    """Training samples (image, mask), uint8, in two rows, the hole painted."""
+    """Draw training samples (image, mask), uint8, in two rows, the hole painted."""
     pictures = [masked(image / 255, mask) for image, mask in samples]
     half = (len(pictures) + 1) // 2
     return picture_grid([pictures[:half], pictures[half:]])
 
 
 def training_curves(history) -> Figure:
-    """Loss over steps, each weighted or unweighted term over steps, and PSNR of the composite, training and validation.
+    """Draw the loss, its unweighted terms and the composite's L1 and PSNR over the steps, training and validation.
 
-    history: rows {step, train/..., val/...} of pconv.train.Result.
+    history: rows {step, train/..., val/...} of pconv.training.trainer.Result.
     """
     terms = [key.removeprefix("val/") for key in history[-1] if key.startswith("val/")]
     figure = Figure(figsize=(11, 5.2))
@@ -35,7 +35,7 @@ def training_curves(history) -> Figure:
 
 
 def samples_over_time(samples: dict, truth) -> Figure:
-    """The same validation crops as the network fills them at several steps: masked, each step, truth."""
+    """Draw the same validation crops as the network fills them at several steps: masked, each step, truth."""
     image, mask = truth
     rows = [
         [masked(gt / 255, m), *(comps[i] / 255 for comps in samples.values()), gt / 255]

@@ -9,7 +9,7 @@ from pconv.figures import COLOURS
 
 
 def valid_shares(tables: dict) -> Figure:
-    """Share of valid pixels in percent, hole-ratio bins x encoder levels, one panel per table."""
+    """Draw the share of valid pixels in percent, hole-ratio bins x encoder levels, one panel per table."""
     figure = Figure(figsize=(9, 3.4 * len(tables)))
     axes = figure.subplots(len(tables), 1, squeeze=False)[:, 0]
     for axis, (title, table) in zip(axes, tables.items(), strict=True):
@@ -26,7 +26,7 @@ def valid_shares(tables: dict) -> Figure:
 
 
 def overfit_curves(history, switch: int) -> Figure:
-    """Weighted terms and PSNR in the hole over the steps; from step `switch` on all terms are trained on."""
+    """Draw weighted terms and the PSNR in the hole over the steps; from step `switch` on all terms are trained on."""
     figure = Figure(figsize=(9, 6))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.6, 1))
     for name in history.columns.drop(["psnr", "step"]):
@@ -50,7 +50,7 @@ def overfit_curves(history, switch: int) -> Figure:
 
 
 def term_bars(sizes: dict) -> Figure:
-    """Weighted terms, one panel per source of VGG: groups of bars are terms, bars of a group the moments (rows)."""
+    """Draw weighted terms, one panel per source of VGG: a group of bars is a term, a bar of it a moment (row)."""
     figure = Figure(figsize=(9, 3.6 * len(sizes)))
     axes = figure.subplots(len(sizes), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (source, table) in zip(axes, sizes.items(), strict=True):

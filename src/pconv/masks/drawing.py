@@ -25,7 +25,10 @@ MOST_SHAPES = 1000  # then draw_hole stops drawing and grows what is there
 
 
 def hole_rng(seed: int, split: str, index: int) -> np.random.Generator:
-    """The generator of one mask: mask `index` of a split is the same however many others are drawn, in any order."""
+    """Return the generator of mask `index` of a split, which is the same however many others are drawn, in any order.
+
+    Raises MaskError for an unknown split and for negative numbers.
+    """
     if split not in SPLITS:
         raise MaskError(f"no split {split!r}: masks are drawn for {', '.join(SPLITS)}")
     if seed < 0 or index < 0:
@@ -35,9 +38,9 @@ def hole_rng(seed: int, split: str, index: int) -> np.random.Generator:
 
 
 def draw_shapes(rng: np.random.Generator, size: int, count: int | None = None) -> np.ndarray:
-    """PConv-Keras' kind of hole: (size, size) uint8, 1 = hole.
+    """Draw PConv-Keras' kind of hole: (size, size) uint8, 1 = hole.
 
-    `count` lines, `count` circles and `count` ellipses; by default 1 to 20 of each, as in PConv-Keras.
+    It has `count` lines, `count` circles and `count` ellipses; by default 1 to 20 of each, as in PConv-Keras.
     """
     _check_size(size)
     if count is not None and count < 0:
@@ -53,11 +56,11 @@ def draw_shapes(rng: np.random.Generator, size: int, count: int | None = None) -
 def draw_hole(
     rng: np.random.Generator, size: int, low: float, high: float, border: int = 0, touch: bool = False
 ) -> np.ndarray:
-    """A hole of shapes whose share r of the picture is low < r <= high: (size, size) uint8, 1 = hole.
+    """Draw a hole of shapes whose share r of the picture is low < r <= high: (size, size) uint8, 1 = hole.
 
-    A ratio to aim at is drawn evenly from the range, then shapes until it is reached; what would go past it is undone,
-    and smaller shapes follow. No hole pixel lies within `border` px of an edge; with `touch` at least one lies on an
-    edge. Raises MaskError if no hole can be so.
+    The ratio to aim at is uniform in that range. Shapes are drawn until it is reached; those that would go past it are
+    undone, and smaller ones follow. No hole pixel lies within `border` px of an edge; with `touch` at least one lies on
+    an edge. Raises MaskError if there is no such hole.
     """
     _check_size(size)
     if not 0 <= low < high <= 1:  # also true of NaN
@@ -80,21 +83,22 @@ def _check_size(size: int) -> None:
 
 
 def _pixels(ratio: float, size: int) -> int:
-    """The greatest number of pixels whose share of the picture is at most `ratio`."""
+    """Return the greatest number of pixels whose share of the picture is at most `ratio`."""
     return int(ratio * size**2 + 1e-6)
 
 
 def _draw_until(rng: np.random.Generator, size: int, least: int, most: int, touch: bool) -> np.ndarray:
-    """A hole of least to most pixels, (size, size) uint8.
+    """Draw a hole of least to most pixels, (size, size) uint8.
 
-    Counting pixels after every shape would take longer than drawing, so shapes come in batches that should cover about
-    half of what is missing; in the end a batch is one shape, drawn smaller.
+    Counting the pixels after every shape would take longer than drawing it, so shapes come in batches. A batch aims at
+    half of what is missing, because overlaps and sizes are random: one that aimed at all of it would go past the end
+    half of the time and be undone. In the end a batch is one shape, drawn smaller.
     """
     hole, before = np.zeros((size, size), np.uint8), np.empty((size, size), np.uint8)
     shapes, pace, count = _shapes(rng, size), PACE, 0
     while True:
-        # `pace` shapes cover half of an empty picture; of one in which `count` pixels are hole already, they cover half
-        # of the rest. Below 1, `amount` is the share of one shape's area that is due.
+        # `pace` shapes cover about half of an empty picture, and half of the rest of one that has `count` hole pixels.
+        # So this many shapes cover about half of what is missing. Below 1 it is the share of one shape's area.
         amount = pace * (most - count) / (size**2 - count)
         batch = list(itertools.islice(shapes, max(1, int(amount))))
         if not batch:
@@ -109,20 +113,20 @@ def _draw_until(rng: np.random.Generator, size: int, least: int, most: int, touc
             return hole
         if drawn < least:
             count, pace = drawn, PACE
-        else:  # undo the batch; the next one is half as large
+        else:  # undo the batch by exchanging the two pictures; the next one is half as large
             hole, before, pace = before, hole, pace / 2
 
 
 def _shapes(rng: np.random.Generator, size: int) -> Iterator[list[int]]:
-    """MOST_SHAPES random shapes."""
+    """Yield MOST_SHAPES random shapes."""
     for _ in range(MOST_SHAPES // BLOCK):
         yield from _numbers(rng, size, BLOCK)
 
 
 def _numbers(rng: np.random.Generator, size: int, count: int) -> list[list[int]]:
-    """What makes a shape, `count` times: kind, two points, a thickness, three angles in degrees.
+    """Draw the numbers of `count` shapes: kind, two points, a thickness, three angles in degrees.
 
-    Ranges are PConv-Keras', but arcs are turned all the way round: up to 180 degrees, they would keep to the left.
+    The ranges are PConv-Keras' except that arcs are turned by up to 360 degrees: by up to 180, they keep to the left.
     """
     lowest, choices = _ranges(size)
     return (lowest + rng.random((count, 9)) * choices).astype(int).tolist()
@@ -130,7 +134,7 @@ def _numbers(rng: np.random.Generator, size: int, count: int) -> list[list[int]]
 
 @lru_cache
 def _ranges(size: int) -> np.ndarray:
-    """The least value of each number of a shape, and how many values it has: (2, 9)."""
+    """Return the least value of each number of a shape, and the number of its values: (2, 9)."""
     thickest = max(1, int(0.06 * size))
     thinnest = min(3, thickest)
     numbers = (LINE, 3), *[(0, size)] * 4, (thinnest, thickest - thinnest + 1), (0, 360), (3, 178), (3, 178)
@@ -149,7 +153,7 @@ def _draw_shape(hole: np.ndarray, shape: list[int]) -> None:
 
 
 def _shrink(shape: list[int], scale: float) -> list[int]:
-    """The same shape, `scale` times as long and thick, its first point where it was."""
+    """Return the same shape `scale` times as long and thick, with its first point where it was."""
     kind, x, y, x2, y2, thickness, *angles = shape
     x0, y0 = (x, y) if kind == LINE else (0, 0)
     x2, y2 = x0 + int((x2 - x0) * scale), y0 + int((y2 - y0) * scale)
@@ -157,14 +161,14 @@ def _shrink(shape: list[int], scale: float) -> list[int]:
 
 
 def _from_edge(shape: list[int], size: int) -> list[int]:
-    """A line from the edge nearest to the shape's first point, to its second point."""
+    """Return a line from the point of an edge that is nearest to the shape's first point, to its second point."""
     _, x, y, *rest = shape
     _, x, y = min((x, 0, y), (y, x, 0), (size - 1 - x, size - 1, y), (size - 1 - y, x, size - 1))
     return [LINE, x, y, *rest]
 
 
 def _grow(rng: np.random.Generator, hole: np.ndarray, count: int, touch: bool) -> np.ndarray:
-    """Add pixels around the hole until it has `count`: the way out where shapes would take too long."""
+    """Add pixels around the hole until it has `count`: a way out where shapes would take too long."""
     if not hole.any():
         hole[0 if touch else rng.integers(len(hole)), rng.integers(len(hole))] = 1
     while (missing := count - cv2.countNonZero(hole)) > 0:

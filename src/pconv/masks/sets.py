@@ -32,7 +32,7 @@ class Recipe(NamedTuple):
 
 
 def recipes(masks: Masks, split: str, size: int) -> list[Recipe]:
-    """What each mask of a split has to be, in order.
+    """Return what each mask of a split has to be, in order.
 
     Training and validation masks: 1 to 60 %. Test masks: masks.test for each bin, first those that touch the edge,
     then those that keep clear of it.
@@ -123,7 +123,7 @@ def _name(index: int) -> str:
 
 
 def summarise() -> dict:
-    """What data/masks holds: counts and hole ratios by split and test group, and the share of hole along the edges."""
+    """Summarise data/masks: counts and hole ratios by split and test group, and the share of hole along the edges."""
     index = {split: read_index(split) for split in SPLITS}
     summary = {split: _describe(rows) for split, rows in index.items()}
     shares = index["train"]["bin"].value_counts(normalize=True)

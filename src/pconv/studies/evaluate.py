@@ -13,7 +13,7 @@ from pconv.data.decoding import write_image
 from pconv.evaluate import MEAN, MEASURES, OURS, TITLES, Crop, Crops
 from pconv.project import figure_folder, plot_folder
 
-BORDERS = {False: "touching the border", True: "clear of the border"}
+BORDERS = {True: "touching the border", False: "clear of the border"}  # by touches_border
 
 # Places2, 512 px, masks clear of the border; hole_ratio: the middle of the bin.
 PUBLISHED_SOURCE = "table in github.com/maruru-hub/PartialConv-paddle"
@@ -34,7 +34,7 @@ PUBLISHED = pd.DataFrame(
 ).assign(data="Places2")
 
 
-def summary(table: pd.DataFrame, by: Sequence[str] = ("method", "bin", "border")) -> pd.DataFrame:
+def summary(table: pd.DataFrame, by: Sequence[str] = ("method", "bin", "touches_border")) -> pd.DataFrame:
     """Return the number of crops and the mean and standard deviation of each measure per group: n, psnr, psnr_std, ...
 
     Groups keep the order of the table; the standard deviation of a single crop is NaN.
@@ -76,16 +76,18 @@ def headline(table: pd.DataFrame) -> dict:
 
 
 def means(table: pd.DataFrame) -> dict:
-    """Return the means over all crops per method, and the model's mean PSNR per bin, with and without border."""
+    """Return the means over all crops per method, and the model's mean PSNR per bin for holes that touch the border and
+    for those that do not.
+    """
     values = {"n": int(table["index"].nunique()), "photographs": int(table["photograph"].nunique())}
     values["crops out of reach"] = crops_out_of_reach(table)
     for row in summary(table, ["method"]).to_dict("records"):
         values[row["method"]] = {measure: row[measure] for measure in MEASURES}
     if MEAN in values:
         values[OURS]["gain over mean fill dB"] = float(gains(table)[MEAN].mean())
-    ours = summary(table[table["method"] == OURS], ["bin", "border"])
-    for border, title in BORDERS.items():
-        rows = ours[ours["border"] == border]
+    ours = summary(table[table["method"] == OURS], ["bin", "touches_border"])
+    for touches, title in BORDERS.items():
+        rows = ours[ours["touches_border"] == touches]
         values[OURS][f"psnr, {title}"] = dict(zip(rows["bin"], rows["psnr"], strict=True))
     return values
 
@@ -96,7 +98,7 @@ def crops_out_of_reach(table: pd.DataFrame) -> int:
 
 
 def plot_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the summary as `dvc plots` reads it: a row per method, hole ratio (the middle of its bin) and border."""
+    """Return the summary as `dvc plots` reads it: a row per method, hole ratio (its bin's middle), touches_border."""
     rows = summary(table)
     rows.insert(1, "hole_ratio", rows.pop("bin").map(bin_middle))
     return rows.round(6)
@@ -110,18 +112,18 @@ def bin_middle(name: str) -> float:
 
 def counts(crops: Crops) -> pd.DataFrame:
     """Return the number of crops: a row per border constraint, a column per bin of the hole ratio."""
-    holes = _border_titles(crops.masks["border"] > 0)
+    holes = _border_titles(crops.masks["border"] == 0)
     return pd.crosstab(holes, crops.masks["bin"]).rename_axis(index="holes", columns="hole ratio")
 
 
-def _border_titles(border: pd.Series) -> pd.Series:
-    return border.map(BORDERS).astype(pd.CategoricalDtype(list(BORDERS.values()), ordered=True))
+def _border_titles(touches: pd.Series) -> pd.Series:
+    return touches.map(BORDERS).astype(pd.CategoricalDtype(list(BORDERS.values()), ordered=True))
 
 
 def comparison(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return one measure as text, "mean ± standard deviation": a row per bin and border, a column per method."""
     rows = summary(table)
-    rows["holes"] = _border_titles(rows["border"])
+    rows["holes"] = _border_titles(rows["touches_border"])
     rows["text"] = [_spread(*values, measure) for values in zip(rows[measure], rows[f"{measure}_std"], strict=True)]
     wide = rows.pivot(index=["bin", "holes", "n"], columns="method", values="text")
     return wide[list(table["method"].unique())].rename_axis(columns=None)
@@ -141,7 +143,7 @@ def beside_published(table: pd.DataFrame) -> pd.DataFrame:
 
     The published results are for Places2, so the rows differ in much more than the network.
     """
-    ours = table[(table["method"] == OURS) & table["border"] & table["bin"].isin(PUBLISHED["bin"])]
+    ours = table[(table["method"] == OURS) & ~table["touches_border"] & table["bin"].isin(PUBLISHED["bin"])]
     rows = pd.concat([summary(ours, ["bin"]).assign(who="this run", data="test photographs"), PUBLISHED])
     rows["text"] = [f"{r.psnr:.2f} / {r.ssim:.3f} / {r.l1:.2f}" for r in rows.itertuples()]
     wide = rows.pivot(index=["who", "data"], columns="bin", values="text")
@@ -180,11 +182,11 @@ def _versus(table: pd.DataFrame, best: str) -> str:
 def _easiest_and_hardest(table: pd.DataFrame) -> str:
     ours = table[table["method"] == OURS]
     bins = summary(ours, ["bin"]).set_index("bin")["psnr"]
-    borders = summary(ours, ["border"]).set_index("border")["psnr"]
+    borders = summary(ours, ["touches_border"]).set_index("touches_border")["psnr"]
     text = f"The network's mean PSNR is {bins.iloc[0]:.2f} dB for hole ratios {bins.index[0]} "
     text += f"and {bins.iloc[-1]:.2f} dB for {bins.index[-1]}"
     if len(borders) == 2:
-        sides = (f"{borders[border]:.2f} dB for holes {title}" for border, title in BORDERS.items())
+        sides = (f"{borders[touches]:.2f} dB for holes {title}" for touches, title in BORDERS.items())
         text += f"; it is {' and '.join(sides)}"
     return text + "."
 

@@ -1,0 +1,95 @@
+"""Holes and masks, the way from one to the other, their ratios, bins and borders."""
+
+import numpy as np
+import pytest
+import torch
+
+from pconv.masks.convention import (
+    BINS,
+    MaskError,
+    bin_name,
+    border_share,
+    border_width,
+    check_binary,
+    dilate,
+    find_bin,
+    hole_ratio,
+    hole_to_mask,
+    mask_to_hole,
+)
+from pconv.masks.drawing import draw_hole, hole_rng
+
+
+@pytest.fixture
+def hole():
+    return draw_hole(hole_rng(0, "test", 0), 40, 0.2, 0.3)
+
+
+@pytest.mark.parametrize("size, width", [(512, 50), (256, 25), (128, 12), (1024, 100), (16, 2)])
+def test_border_width_is_50_px_at_512(size, width):
+    assert border_width(size) == width
+
+
+def test_dilation_by_hand():
+    hole = np.zeros((9, 9), np.uint8)
+    hole[4, 4] = 1
+    assert dilate(hole, 1).sum() == 1
+    assert dilate(hole, 3).sum() == 9 and dilate(hole, 3)[3:6, 3:6].all()
+    assert dilate(hole, 5).sum() == 25
+
+
+def test_border_share_by_hand():
+    hole = np.zeros((10, 10), np.uint8)
+    hole[0, :6] = hole[5, 5] = 1
+    assert border_share(hole, 1) == 6 / 36
+    assert border_share(hole, 2) == 6 / 64
+    assert border_share(hole, 5) == 7 / 100
+
+
+def test_bins_are_the_papers():
+    assert [bin_name(b) for b in BINS] == ["0.01-0.1", "0.1-0.2", "0.2-0.3", "0.3-0.4", "0.4-0.5", "0.5-0.6"]
+
+
+@pytest.mark.parametrize("low, high", BINS)
+def test_a_bin_leaves_out_its_low_end_and_keeps_its_high_end(low, high):
+    assert find_bin(high) == bin_name((low, high))
+    assert find_bin(np.nextafter(low, 1)) == bin_name((low, high))
+    if low == 0.01:
+        with pytest.raises(MaskError, match=r"0\.01"):
+            find_bin(low)
+    else:
+        assert find_bin(low) != bin_name((low, high))
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.6000001, 1.0, float("nan")])
+def test_ratios_outside_the_bins_are_refused(ratio):
+    with pytest.raises(MaskError, match="outside the bins"):
+        find_bin(ratio)
+
+
+def test_a_mask_is_1_where_valid(hole):
+    mask = hole_to_mask(hole)
+    assert mask.shape == (1, 40, 40) and mask.dtype == torch.float32
+    assert np.array_equal(mask[0].numpy() == 0, hole == 1) and np.array_equal(mask[0].numpy() == 1, hole == 0)
+    assert torch.equal(mask, hole_to_mask(hole.astype(bool)))
+    assert mask_to_hole(mask).dtype == np.uint8
+
+
+@pytest.mark.parametrize("bad", [torch.ones(4, 4), torch.ones(3, 4, 4), torch.full((1, 4, 4), 0.5)])
+def test_what_is_no_mask_is_refused(bad):
+    with pytest.raises(MaskError, match="a mask"):
+        mask_to_hole(bad)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float32])
+def test_a_binary_mask_may_be_of_any_type(dtype):
+    check_binary(torch.eye(3).to(dtype))
+
+
+def test_hole_ratio_counts_holes():
+    batch = torch.ones(3, 1, 10, 10)
+    batch[1, 0, :3] = 0
+    batch[2] = 0
+    assert hole_ratio(batch).tolist() == pytest.approx([0, 0.3, 1])
+    with pytest.raises(MaskError, match=r"\(N, 1, H, W\)"):
+        hole_ratio(batch[0])
