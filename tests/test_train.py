@@ -29,6 +29,7 @@ from pconv.losses import TERMS, InpaintingLoss
 from pconv.masks.convention import compose
 from pconv.metrics import l1_percent, psnr
 from pconv.params import load_params
+from pconv.tensors import WeightsError
 from pconv.train import finish, main, train
 from pconv.training import checkpoint, trainer
 from pconv.training.checkpoint import list_checkpoints, load_newest, locked
@@ -361,7 +362,7 @@ def test_stage_1_trains_all(trained):
 
 
 def test_stage_2_without_stage_1(tiny):
-    with pytest.raises(FileNotFoundError, match=rf"{tiny / 'models/stage1/best.safetensors'}: no such weights"):
+    with pytest.raises(WeightsError, match=rf"{tiny / 'models/stage1/best.safetensors'}: No such file"):
         train(tiny.set(), 2)
 
 
@@ -376,7 +377,7 @@ def test_stage_2_from_a_file_that_was_cut_short(trained, tiny):
     shutil.copytree(trained.project / "models/stage1", tiny / "models/stage1")
     best = tiny / "models/stage1/best.safetensors"
     os.truncate(best, 5000)
-    with pytest.raises(ValueError, match=rf"{best}: not a safetensors file"):
+    with pytest.raises(ValueError, match=rf"{best}: not a whole safetensors file"):
         train(tiny.set(), 2)
 
 
@@ -936,7 +937,7 @@ def test_weights_that_cannot_be_written_are_named(tiny, monkeypatch, capfd):
     (tiny / "models/stage1/best.safetensors").mkdir(parents=True)
     status, said = run_main(monkeypatch, capfd)
     assert status == 1 and "Traceback" not in said
-    assert f"OSError: {tiny / 'models/stage1/best.safetensors'}: could not be written (" in said
+    assert f"WeightsError: {tiny / 'models/stage1/best.safetensors'}: could not be written (" in said
     shutil.rmtree(tiny / "models/stage1")
     status, said = run_main(monkeypatch, capfd)
     assert status == 0 and "going on from step 10 of 10\n" in said

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
 from pconv.layers import PartialConv2d
+from pconv.tensors import WeightsError
 from pconv.unet import PConvUNet, he_init, load_model, save_model
 
 # The paper's table: kernel, channels in, channels out, batch norm
@@ -299,12 +300,112 @@ def test_save_and_load(tmp_path):
     assert not loaded.training and torch.equal(loaded(*inputs), model(*inputs))
 
 
-def test_load_errors_name_the_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone.safetensors"):
-        load_model(tmp_path / "gone.safetensors")
-    (tmp_path / "broken.safetensors").write_bytes(b"not weights")
-    with pytest.raises(ValueError, match="broken.safetensors: not a safetensors file"):
-        load_model(tmp_path / "broken.safetensors")
-    save_file({"x": torch.zeros(1)}, tmp_path / "strange.safetensors")
-    with pytest.raises(ValueError, match="strange.safetensors: has no metadata"):
-        load_model(tmp_path / "strange.safetensors")
+def test_save_model_keeps_its_bytes(tmp_path):
+    """They are what safetensors' own writer makes of the tensors and one sorted metadata entry."""
+    tensors, about = small(4, 3).state_dict(), {"params": {"model": {"width": 4, "depth": 3}}, "epoch": 2}
+    save_model(tmp_path / "ours", tensors, about)
+    metadata = {"pconv": '{"epoch": 2, "params": {"model": {"depth": 3, "width": 4}}}'}
+    save_file(tensors, tmp_path / "theirs", metadata=metadata)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_a_loaded_network_learns_and_draws_nothing(tmp_path):
+    save_model(tmp_path / "a", small(8, 4).state_dict(), {"params": {"model": {"width": 8, "depth": 4}}})
+    state = torch.get_rng_state()
+    model = load_model(tmp_path / "a").train()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert step(model) == set(model.state_dict())
+    assert torch.equal(load_file(tmp_path / "a")["decoder.3.conv.bias"], torch.zeros(3))  # the file is as it was
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_weights_are_taken(dtype, tmp_path):
+    halved = {n: t.to(dtype) if t.is_floating_point() else t for n, t in small(4, 3).state_dict().items()}
+    save_model(tmp_path / "a", halved, {"params": {"model": {"width": 4, "depth": 3}}})
+    for name, tensor in load_model(tmp_path / "a").state_dict().items():
+        assert torch.equal(tensor, halved[name].to(tensor.dtype)) and tensor.dtype in (torch.float32, torch.int64)
+
+
+def refuse(path, *parts):
+    """Check that loading gives one short line with the file's path, the parts, and what to do."""
+    with pytest.raises(WeightsError) as caught:
+        load_model(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: ") and len(said.splitlines()) == 1 and len(said) < len(str(path)) + 500
+    for part in (*parts, "; train a network with `dvc repro`, or give another file that training wrote"):
+        assert part in said
+
+
+def test_what_is_no_weights_file_is_refused(tmp_path):
+    refuse(tmp_path / "gone.safetensors", "No such file or directory")
+    refuse(tmp_path, "a folder")
+    (tmp_path / "text").write_bytes(b"not weights\n")
+    refuse(tmp_path / "text", "not a whole safetensors file")
+
+
+SIZES = {
+    "not JSON": ("x", "no params.model"),
+    "an empty list": ("[]", "no params.model"),
+    "nothing": ("{}", "no params.model"),
+    "a number": ('{"params": 3}', "no params.model"),
+    "another number": ('{"params": {"model": 3}}', "params.model: "),
+    "brackets": ("[" * 100_000, "no params.model"),
+    "no depth": ('{"params": {"model": {"width": 4}}}', "width and depth are not both there"),
+    "width true": ('{"params": {"model": {"width": true, "depth": 3}}}', "params.model.width: "),
+    "width null": ('{"params": {"model": {"width": null, "depth": 3}}}', "params.model.width: "),
+    "width -1": ('{"params": {"model": {"width": -1, "depth": 3}}}', "params.model.width: "),
+    "width 4.0": ('{"params": {"model": {"width": 4.0, "depth": 3}}}', "params.model.width: "),
+    "width 10^9": ('{"params": {"model": {"width": 1000000000, "depth": 3}}}', "params.model.width: "),
+    "depth 10^9": ('{"params": {"model": {"width": 4, "depth": 1000000000}}}', "params.model.depth: "),
+    "5000 digits": (f'{{"params": {{"model": {{"width": {"1" * 5000}, "depth": 3}}}}}}', "no params.model"),
+    "more keys": ('{"params": {"model": {"width": 4, "depth": 3, "x": 1}}}', "params.model.x: "),
+    "a long key": (f'{{"params": {{"model": {{"width": 4, "depth": 3, "{"x" * 5000}": 1}}}}}}', "params.model.xxx"),
+    "another width": (
+        '{"params": {"model": {"width": 5, "depth": 3}}}',
+        "of another shape: encoder.0.conv.weight (4, 3, 7, 7) instead of (5, 3, 7, 7), encoder.0.conv.bias",
+    ),
+    "another depth": ('{"params": {"model": {"width": 4, "depth": 4}}}', "missing: encoder.3.conv.weight"),
+    "the greatest size": ('{"params": {"model": {"width": 1024, "depth": 9}}}', "missing: encoder.3.conv.weight"),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_metadata_that_give_no_size_or_a_wrong_one_are_refused(case, tmp_path):
+    text, said = SIZES[case]
+    save_file(small(4, 3).state_dict(), tmp_path / "a", metadata={"pconv": text})
+    refuse(tmp_path / "a", said)
+
+
+def test_a_file_without_metadata_is_refused(tmp_path):
+    save_file(small(4, 3).state_dict(), tmp_path / "a")
+    refuse(tmp_path / "a", "no metadata of this project, so its width and depth are unknown")
+
+
+TENSORS = {
+    "a tensor too few": (lambda s: s.pop("decoder.0.norm.bias"), "missing: decoder.0.norm.bias"),
+    "a tensor too many": (lambda s: s.update(more=torch.zeros(1)), "unknown: more"),
+    "a wrong shape": (
+        lambda s: s.update({"decoder.2.conv.bias": torch.zeros(4)}),
+        "of another shape: decoder.2.conv.bias (4,) instead of (3,)",
+    ),
+    "integers": (
+        lambda s: s.update({"decoder.2.conv.bias": torch.zeros(3).int()}),
+        "of another type: decoder.2.conv.bias torch.int32",
+    ),
+    "NaN": (lambda s: s["encoder.1.norm.bias"].fill_(torch.nan), "not finite: encoder.1.norm.bias"),
+    "infinity": (lambda s: s["decoder.2.conv.bias"].fill_(torch.inf), "not finite: decoder.2.conv.bias"),
+    "zeros": (lambda s: s["encoder.1.conv.weight"].zero_(), "all zero: encoder.1.conv.weight"),
+    "a variance below 0": (
+        lambda s: s["encoder.1.norm.running_var"].sub_(9),
+        "encoder.1.norm.running_var is a variance and has values below 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TENSORS)
+def test_weights_that_are_not_the_networks_are_refused(case, tmp_path):
+    change, said = TENSORS[case]
+    state = small(4, 3).state_dict()
+    change(state)
+    save_model(tmp_path / "a", state, {"params": {"model": {"width": 4, "depth": 3}}})
+    refuse(tmp_path / "a", said)

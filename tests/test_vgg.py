@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import os
 import pickle
 import urllib.request
 from email.message import Message
 from importlib.resources import files
 from pathlib import Path
 from urllib.error import URLError
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -21,7 +23,8 @@ from torchvision.transforms import v2
 from pconv.data.decoding import read_image
 from pconv.data.sources import PACKAGED as PHOTOGRAPHS
 from pconv.data.tensors import to_tensor
-from pconv.vgg import VGGFeatures, WeightsError
+from pconv.tensors import WeightsError
+from pconv.vgg import VGGFeatures, weights_file
 
 POOLS = (4, 9, 16)  # their numbers in torchvision's vgg16().features
 SHAPES = {
@@ -207,6 +210,14 @@ def test_half_precision_file_becomes_float32(weights, tmp_path):
     assert all(value.dtype == torch.float32 for value in loaded.values())
 
 
+def refuse(source, message):
+    """Check that a source gives one short line that matches and says what is allowed."""
+    with pytest.raises(WeightsError, match=message) as caught:
+        VGGFeatures(str(source))
+    said = str(caught.value)
+    assert len(said.splitlines()) == 1 and len(said) < 600 and "packaged" in said
+
+
 class Malicious:
     """Unpickling it would write a file."""
 
@@ -221,26 +232,66 @@ class Malicious:
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
 def test_code_in_a_file_is_not_run(save, name, weights, tmp_path):
     save(dict(weights, evil=Malicious(tmp_path / "executed")), tmp_path / name)
-    with pytest.raises(WeightsError, match=f"{name}: neither safetensors nor a plain state dict"):
-        VGGFeatures(str(tmp_path / name))
+    said = "neither a whole file of torch.save" if name.endswith("pth") else "not a whole safetensors file"
+    refuse(tmp_path / name, f"{name}: {said}")
     assert not (tmp_path / "executed").exists()
 
 
-def refuse(source, message):
-    with pytest.raises(WeightsError, match=message):
-        VGGFeatures(str(source))
+CHANGES = {
+    "a layer too few": ({"features.12.bias": None}, "missing: features.12.bias; loss.vgg is one of packaged, imagenet"),
+    "a wrong shape": (
+        {"features.5.weight": torch.ones(128, 64, 5, 5)},
+        r"of another shape: features.5.weight \(128, 64, 5, 5\) instead of \(128, 64, 3, 3\)",
+    ),
+    "integers": ({"features.0.bias": torch.ones(64).int()}, "of another type: features.0.bias torch.int32"),
+    "NaN": ({"features.0.bias": torch.full((64,), torch.nan)}, "not finite: features.0.bias"),
+    "infinity": ({"features.0.bias": torch.full((64,), torch.inf)}, "not finite: features.0.bias"),
+    "beyond float32": (
+        {"features.0.bias": torch.full((64,), 1e99, dtype=torch.float64)},
+        "not finite: features.0.bias",
+    ),
+    "zeros": ({"features.14.weight": torch.zeros(256, 256, 3, 3)}, "all zero: features.14.weight"),
+}
 
 
-def test_missing_layer(weights, tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save({name: value for name, value in weights.items() if name != "features.12.bias"}, path)
-    refuse(path, r"weights\.pth: no features\.12\.bias; expected the keys of torchvision's vgg16")
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize("case", CHANGES)
+def test_weights_that_are_of_no_use_are_named(case, suffix, weights, tmp_path):
+    changes, message = CHANGES[case]
+    changed = {name: value for name, value in (weights | changes).items() if value is not None}
+    (save_file if suffix == "safetensors" else torch.save)(changed, tmp_path / f"weights.{suffix}")
+    refuse(tmp_path / f"weights.{suffix}", f"weights.{suffix}: {message}")
 
 
-def test_wrong_shape(weights, tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save(weights | {"features.5.weight": torch.zeros(128, 64, 5, 5)}, path)
-    refuse(path, r"weights\.pth: features\.5\.weight is \(128, 64, 5, 5\), expected \(128, 64, 3, 3\)")
+def test_biases_may_be_zero(weights, tmp_path):
+    save_file({n: v if v.dim() == 4 else 0 * v for n, v in weights.items()}, tmp_path / "weights.safetensors")
+    assert not VGGFeatures(str(tmp_path / "weights.safetensors")).features[0].bias.any()
+
+
+@pytest.mark.parametrize("kind", ["sparse", "meta", "expanded"])
+def test_tensors_without_all_their_memory(kind, weights, tmp_path):
+    tensor = {
+        "sparse": torch.ones(64).to_sparse(),
+        "meta": torch.ones(64, device="meta"),
+        "expanded": torch.ones(1).expand(10**9, 10**9),
+    }[kind]
+    torch.save(weights | {"features.0.bias": tensor}, tmp_path / "weights.pth")
+    refuse(tmp_path / "weights.pth", "weights.pth: (neither a whole|of another (type|shape): features.0.bias)")
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_a_file_of_the_format_before_zip(weights, tmp_path):
+    """As torchvision's own VGG-16 is."""
+    torch.save(weights, tmp_path / "weights.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(VGGFeatures(str(tmp_path / "weights.pth")).features[0].weight, weights["features.0.weight"])
+
+
+def test_a_compressed_file_is_not_unpacked(path, tmp_path):
+    """Its pickle could be larger than memory."""
+    with ZipFile(path) as plain, ZipFile(tmp_path / "bomb.pth", "w", ZIP_DEFLATED) as packed:
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry))
+    refuse(tmp_path / "bomb.pth", "bomb.pth: neither a whole file of torch.save")
 
 
 @pytest.mark.parametrize(
@@ -248,14 +299,28 @@ def test_wrong_shape(weights, tmp_path):
 )
 def test_not_a_state_dict(content, tmp_path):
     torch.save(content, tmp_path / "weights.pth")
-    refuse(tmp_path / "weights.pth", r"weights\.pth: expected a state dict, names to tensors")
+    refuse(tmp_path / "weights.pth", r"weights\.pth: not a state dict, names to tensors")
 
 
 def test_no_such_file(tmp_path):
-    message = "no such file; one of packaged, imagenet, random, or the path of a file"
-    refuse(tmp_path / "vgg.pth", message)
-    refuse(tmp_path, message)
-    refuse("Packaged", "loss.vgg = Packaged: " + message)
+    allowed = "one of packaged, imagenet, random, or the path of a file$"
+    refuse(tmp_path / "vgg.pth", f"^loss.vgg = {tmp_path}/vgg.pth: no such file; {allowed}")
+    refuse("Packaged", f"^loss.vgg = Packaged: no such file; {allowed}")
+    refuse(tmp_path, f"^loss.vgg = {tmp_path}: This is a folder, not a file; {allowed}")
+    refuse("a\0b", f"loss.vgg = a.x00b': embedded null byte; {allowed}")
+    refuse("a" * 5000, f"^loss.vgg = a+…: File name too long; {allowed}")
+    os.mkfifo(tmp_path / "pipe")
+    refuse(tmp_path / "pipe", f"pipe: Not a regular file; {allowed}")
+
+
+def test_a_relative_path_starts_at_the_projects_root(tiny, weights, monkeypatch):
+    save_file(weights, tiny / "mine.safetensors")
+    (tiny / "notebooks").mkdir()
+    monkeypatch.chdir(tiny / "notebooks")
+    assert torch.equal(VGGFeatures("mine.safetensors").features[0].weight, weights["features.0.weight"])
+    assert weights_file("mine.safetensors") == tiny.folder.resolve() / "mine.safetensors"
+    monkeypatch.chdir("/")  # outside of any project it is one of the working directory
+    refuse("mine.safetensors", "^loss.vgg = mine.safetensors: no such file")
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
@@ -364,9 +429,9 @@ def test_damaged_file_in_the_cache(content, cache):
 def test_other_weights_in_the_cache(cache, tmp_path):
     cache.parent.mkdir(parents=True)
     torch.save({"fc.weight": torch.zeros(2)}, cache)
-    refuse("imagenet", "no features.0.weight")
+    refuse("imagenet", "missing: features.0.weight, ")
     torch.save(torch.zeros(2), cache)
-    refuse("imagenet", "expected a state dict")
+    refuse("imagenet", "not a state dict")
     torch.save({"a": Malicious(tmp_path / "executed")}, cache)
     refuse("imagenet", "is not torchvision's VGG16")
     assert not (tmp_path / "executed").exists()

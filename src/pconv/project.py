@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from pconv.errors import PConvError
+
 SPLITS = ("train", "val", "test")
+
+
+class ProjectError(PConvError, FileNotFoundError):
+    """A command or a notebook was started outside the project; the message says what to do."""
 
 
 def project_root(start: Path | None = None) -> Path:
     """Return the nearest folder at or above `start` (default: the working directory) that holds dvc.yaml.
 
-    Raises FileNotFoundError if there is none.
+    Raises ProjectError if there is none.
     """
-    start = (start or Path.cwd()).resolve()
+    try:
+        start = (start or Path.cwd()).resolve()
+    except FileNotFoundError:  # only Path.cwd() raises it
+        raise ProjectError("the working directory does not exist any more: run this inside the project") from None
     for folder in (start, *start.parents):
-        if (folder / "dvc.yaml").is_file():
+        if os.path.isfile(folder / "dvc.yaml"):  # False, not an error, where a folder cannot be looked into
             return folder
-    raise FileNotFoundError(f"no dvc.yaml at or above {start}: run this inside the project")
+    raise ProjectError(f"no dvc.yaml at or above {start}: run this inside the project")
 
 
 def image_folder() -> Path:

@@ -6,17 +6,18 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pconv.errors import cut
 from pconv.layers import PartialConv2d, Window, check_masked, hide, join_masks
+from pconv.params import Model
+from pconv.tensors import fit, read_tensors, weights_error, write_tensors
 
 LEAK = 0.2  # negative slope of the decoder's LeakyReLU
-
-
 MEAN, STD = 0.5, 0.25  # of an image's values, about; inside the network they are 0 and 1
+HINT = "train a network with `dvc repro`, or give another file that training wrote"
 
 
 class Down(nn.Module):
@@ -186,34 +187,42 @@ def he_init(model: PConvUNet, seed: int) -> PConvUNet:
 
 
 def save_model(path: Path, tensors: dict[str, Tensor], about: dict) -> None:
-    """Write a network's state dict as safetensors, with `about` (JSON values) in its metadata.
+    """Write a network's state dict as safetensors, with `about` (JSON values) in its metadata: whole or not at all.
 
-    about["params"]["model"] must give width and depth. It is one metadata entry: the order of several would vary.
-    Raises OSError, naming the file, if it cannot be written.
+    about["params"]["model"] must give width and depth. Raises WeightsError if the file cannot be written.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(tensors, path, metadata={"pconv": json.dumps(about, sort_keys=True)})
-    except SafetensorError as error:  # what a full disk raises
-        raise OSError(f"{path}: could not be written ({error})") from None
+    write_tensors(path, tensors, {"pconv": json.dumps(about, sort_keys=True)})
 
 
 def load_model(path: str | Path) -> PConvUNet:
-    """The network in a file that save_model wrote, in evaluation mode.
+    """Return the network in a file that save_model wrote, in evaluation mode.
 
-    Raises FileNotFoundError or ValueError, naming the file.
+    Width and depth come from the metadata. Nothing is allocated before they and all tensors' names and shapes are known
+    to be right. Raises WeightsError, which names the file and says what is wrong with it.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such weights; `dvc repro` makes them")
-    try:
-        with safe_open(path, "pt") as file:
-            about = (file.metadata() or {}).get("pconv")
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error})") from None
-    if about is None:
-        raise ValueError(f"{path}: has no metadata of this project, so its width and depth are unknown")
-    size = json.loads(about)["params"]["model"]
-    model = PConvUNet(size["width"], size["depth"])
-    model.load_state_dict(tensors)
+    tensors, metadata = read_tensors(path, HINT)
+    size = _size(path, metadata)
+    with torch.device("meta"):  # shapes without memory
+        model = PConvUNet(size.width, size.depth)
+    weights = fit(tensors, model.state_dict(), path, HINT)
+    if negative := [name for name, tensor in weights.items() if name.endswith("running_var") and (tensor < 0).any()]:
+        raise weights_error(path, f"{negative[0]} is a variance and has values below 0", HINT)
+    model.load_state_dict(weights, assign=True)
     return model.eval()
+
+
+def _size(path: str | Path, metadata: dict[str, str]) -> Model:
+    """Read a network's width and depth, within the limits of params.yaml, from what save_model wrote about it."""
+    if "pconv" not in metadata:
+        raise weights_error(path, "it has no metadata of this project, so its width and depth are unknown", HINT)
+    try:
+        size = Model.model_validate(json.loads(metadata["pconv"])["params"]["model"])
+        if size.model_fields_set == set(Model.model_fields):
+            return size
+        problem = "params.model: width and depth are not both there"
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(('params', 'model', *map(str, first['loc'])))}: {first['msg']}"
+    except (KeyError, TypeError, ValueError, RecursionError):
+        problem = "no params.model"
+    raise weights_error(path, f"its metadata cannot be used ({cut(problem, 120)})", HINT)

@@ -7,24 +7,25 @@ at about the scale of torchvision's weights, or of the packaged ones (unit root 
 
 from __future__ import annotations
 
+import zipfile
 from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pconv.errors import PConvError
+from pconv.files import open_file
+from pconv.project import ProjectError, project_root
+from pconv.tensors import WeightsError, fit, read_tensors, weights_error
 
 SOURCES = ("packaged", "imagenet", "random")
-PACKAGED = files("pconv") / "weights" / "vgg16_pool3.safetensors"
+PACKAGED = Path(files("pconv") / "weights" / "vgg16_pool3.safetensors")
 PACKAGED_INPUT = ((0.48235, 0.45882, 0.40784), (1.0, 1.0, 1.0))
 IMAGENET_INPUT = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, as its weights ask
-
-
-class WeightsError(PConvError, ValueError):
-    """VGG weights that cannot be used; the message names the file and says what to do."""
+ALLOWED = f"one of {', '.join(SOURCES)}, or the path of a file"
+HINT = f"loss.vgg is {ALLOWED} with the keys of torchvision's vgg16"
 
 
 class VGGFeatures(nn.Module):
@@ -63,48 +64,63 @@ class VGGFeatures(nn.Module):
 
 
 def load_weights(source: str, expected: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple]:
-    """Weights for the layers `expected` names, in float32, and the (mean, std) that their input is to be given."""
-    if source == "packaged":
-        return _matching(load_file(str(PACKAGED)), expected, PACKAGED), PACKAGED_INPUT
-    if source == "imagenet":
-        return _matching(_torchvision_weights(), expected, "torchvision's VGG16"), IMAGENET_INPUT
+    """Return float32 weights for the layers that `expected` names, and the (mean, std) to standardise their input with.
+
+    Raises WeightsError unless all are there, finite and of the right shape, and no convolution is all zero.
+    """
     if source == "random":
         return _random_weights(expected), IMAGENET_INPUT
-    path = Path(source)
-    if not path.is_file():
-        raise WeightsError(f"loss.vgg = {source}: no such file; one of {', '.join(SOURCES)}, or the path of a file")
-    return _matching(_read(path), expected, path), IMAGENET_INPUT
+    if source == "imagenet":
+        return _matching(_torchvision_weights(), expected, "torchvision's VGG16"), IMAGENET_INPUT
+    path = weights_file(source)
+    return _matching(_read(path, source), expected, path), PACKAGED_INPUT if source == "packaged" else IMAGENET_INPUT
+
+
+def weights_file(source: str) -> Path:
+    """Return the file that `packaged` or a path stands for. A relative path starts at the project's root, if any."""
+    if source == "packaged":
+        return PACKAGED
+    try:
+        return project_root() / source
+    except ProjectError:
+        return Path(source)
 
 
 def _matching(found: dict[str, Tensor], expected: dict[str, Tensor], where) -> dict[str, Tensor]:
     """Pick the expected layers out of a state dict, with torchvision's prefix `features.` or without."""
-    weights = {}
-    for key, like in expected.items():
-        value = found.get(f"features.{key}", found.get(key))
-        if value is None:
-            raise WeightsError(f"{where}: no features.{key}; expected the keys of torchvision's vgg16")
-        if value.shape != like.shape:
-            raise WeightsError(f"{where}: features.{key} is {tuple(value.shape)}, expected {tuple(like.shape)}")
-        weights[key] = value.float()
-    return weights
+    full = {f"features.{key}": like for key, like in expected.items()}
+    picked = {name: found.get(name, found.get(name.removeprefix("features."))) for name in full}
+    weights = fit({name: value for name, value in picked.items() if value is not None}, full, where, HINT)
+    return {name.removeprefix("features."): value for name, value in weights.items()}
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors or from torch.save, without running any code that the file may hold."""
+def _read(path: Path, source: str) -> dict[str, Tensor]:
+    """Read a state dict from a file of safetensors or of torch.save, without running any code that it may hold."""
     try:
-        if path.suffix == ".safetensors":
-            return load_file(str(path))
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes the readers raise nearly anything
-        raise WeightsError(
-            f"{path}: neither safetensors nor a plain state dict of tensors ({_reason(error)})"
-        ) from None
+        file = open_file(path)
+    except (OSError, ValueError) as error:
+        problem = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", error)
+        raise weights_error(f"loss.vgg = {source}", problem, ALLOWED) from None
+    with file:
+        return read_tensors(path, HINT)[0] if path.suffix == ".safetensors" else _unpickle(file, path)
+
+
+def _unpickle(file: BinaryIO, path: Path) -> dict[str, Tensor]:
+    """Read a state dict that torch.save wrote; its own unpickler makes tensors and plain containers, nothing else."""
+    try:
+        if zipfile.is_zipfile(file) and any(entry.compress_type for entry in zipfile.ZipFile(file).infolist()):
+            raise ValueError("torch.save compresses nothing, and a small file could become a large one")
+        file.seek(0)
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged file makes the readers raise nearly anything, with advice to trust it
+        problem = "neither a whole file of torch.save, tensors only, nor safetensors, whose names end in .safetensors"
+        raise weights_error(path, problem, HINT) from None
     return _state_dict(found, path)
 
 
 def _state_dict(found, where) -> dict[str, Tensor]:
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise WeightsError(f"{where}: expected a state dict, names to tensors")
+        raise weights_error(where, "not a state dict, names to tensors", HINT)
     return found
 
 
