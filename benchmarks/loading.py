@@ -38,15 +38,15 @@ def prefetched(params: Params) -> int:
 def images_per_second(trainer: Trainer, batches, count: int) -> float:
     """Of `count` training steps, after as many as loader processes may have ready."""
     device, batches = trainer.hardware.device, iter(batches)
+    rate = trainer.plan.schedule.lr
     for batch in islice(batches, prefetched(trainer.params)):
-        trainer._train_step(*batch)
+        trainer.train_step(*batch, rate)
     wait(device)
     began, done = time.perf_counter(), 0
     for batch in islice(batches, count):
-        trainer._train_step(*batch)
+        trainer.train_step(*batch, rate)
         done += 1
     wait(device)
-    trainer.unread.clear()
     return done * trainer.params.train.batch / (time.perf_counter() - began)
 
 
@@ -90,7 +90,7 @@ def one_thread():
 
 def loader_alone(params: Params, count: int) -> float:
     """Samples a second of the loader with its processes, and nothing else."""
-    batches = Trainer(params, 1)._batches()
+    batches = Trainer(params, 1).batches()
     for _ in islice(batches, prefetched(params)):
         pass
     began = time.perf_counter()
@@ -102,12 +102,12 @@ def loader_alone(params: Params, count: int) -> float:
 
 def measure(params: Params, options) -> dict:
     trainer = Trainer(params, 1)
-    memory = list(islice(trainer._batches(), 8))
+    memory = list(islice(trainer.batches(), 8))
     steps = max(options.steps, 10 * prefetched(params))
     rates = {"files": [], "memory": []}
     for _ in range(options.turns):
         rates["memory"].append(images_per_second(trainer, cycle(memory), steps))
-        batches = trainer._batches()
+        batches = trainer.batches()
         rates["files"].append(images_per_second(trainer, batches, steps))
         batches.close()
     shares = np.array(rates["files"]) / np.array(rates["memory"])

@@ -62,7 +62,7 @@ def train(params: Params, asked: Params, stage: int) -> dict:
     """Train one stage, validated on the crops of the parameters as asked for, and return its metrics."""
     finish(stage)
     trainer = Trainer(params, stage)
-    trainer.validation = ValidationCrops(asked)
+    trainer.validation.crops = ValidationCrops(asked)
     result = trainer.run()
     finish(stage)
     return result.metrics

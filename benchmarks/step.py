@@ -26,7 +26,7 @@ from pconv.losses import TERMS, InpaintingLoss, gram
 from pconv.masks.convention import compose
 from pconv.params import Params, load_params
 from pconv.training.step import TrainingStep, adam
-from pconv.training.timing import Account
+from pconv.training.timing import Timer
 from pconv.unet import PConvUNet, he_init
 from pconv.vgg import VGGFeatures
 
@@ -72,7 +72,7 @@ def our_step(
     loss = InpaintingLoss(params.loss).to(**where)
     if mode is not None:
         model.compile(mode=mode, dynamic=False), loss.compile(mode=mode, dynamic=False)
-    return TrainingStep(model, optimiser(model, LR), loss, hardware, Account(hardware.device))
+    return TrainingStep(model, optimiser(model, LR), loss, hardware, Timer(hardware.device))
 
 
 def modes(options) -> dict[str, str]:

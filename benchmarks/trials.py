@@ -56,11 +56,11 @@ EPOCHS = (7, 3)
 def seconds_per_step(params: Params, steps: int = 12) -> float:
     """The fastest of a few training steps, which other work on the machine disturbs least."""
     trainer, fastest = Trainer(params, 1), float("inf")
-    batches = trainer._batches()
+    batches = trainer.batches()
     for _ in range(steps):
         batch = next(batches)
         start = time.perf_counter()
-        trainer._train_step(*batch)
+        trainer.train_step(*batch, trainer.plan.schedule.lr)
         fastest = min(fastest, time.perf_counter() - start)
     return fastest
 

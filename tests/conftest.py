@@ -10,17 +10,21 @@ import subprocess
 from contextlib import chdir
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from repository import copy_repository, run
 from ruamel.yaml import YAML
+from runs import Killed, background_main
 
 from pconv.data.decoding import write_image
 from pconv.data.manifest import write_manifest
 from pconv.masks.sets import write_masks
 from pconv.params import Params, load_params
+from pconv.train import train
+from pconv.training.trainer import Trainer
 
 
 def pytest_collection_modifyitems(items):
@@ -131,6 +135,57 @@ def tiny(tiny_project, tmp_path, monkeypatch) -> Project:
     shutil.copytree(tiny_project, folder)
     monkeypatch.chdir(folder)
     return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_project, tmp_path_factory):
+    """A project in which both stages were trained without a break: what they left and returned. Not to be changed."""
+    project = Project(tmp_path_factory.mktemp("trained") / "tiny")
+    shutil.copytree(tiny_project, project.folder)
+    with chdir(project.folder):
+        params = load_params()
+        one = train(params, 1)
+        two = train(params, 2)
+    return SimpleNamespace(project=project, params=params, results={1: one, 2: two})
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """killed_at(3, 5): the next runs are killed when they come to step 3, then when they come to step 5."""
+    batches = Trainer.batches
+
+    def arrange(*steps):
+        left = list(steps)
+
+        def batches_until_killed(self):
+            for batch in batches(self):
+                if left and self.state.step == left[0]:
+                    left.pop(0)
+                    raise Killed
+                yield batch
+
+        monkeypatch.setattr(Trainer, "batches", batches_until_killed)
+
+    return arrange
+
+
+@pytest.fixture
+def start_training(background, tiny):
+    """Start a run of stage 1 in the background; it has a process group of its own."""
+    processes = []
+
+    def start():
+        doing = background.RawValue("i", 0)  # a lock could die with the process
+        process = background.Process(target=background_main, args=(tiny.folder, tiny / "output.txt", doing))
+        process.start()
+        process.doing = doing
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
-"""A copy of the repository in which commands run as a user would run them, whatever the git settings of this user."""
+"""The repository, and a copy of it in which commands run as a user's would, whatever the git settings here."""
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -53,3 +55,34 @@ def change(path, key, value):
         section = section[part]
     section[last] = value
     YAML().dump(values, path)
+
+
+def imports(path):
+    """Return the project's modules that a file or a notebook imports directly."""
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, as_version=4).cells
+        source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    else:
+        source = path.read_text()
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pconv":
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names if alias.name.startswith("pconv")}
+    found = set()
+    for name in names:
+        parts = name.split(".")
+        for count in range(2, len(parts) + 1):  # importing a module imports the packages that it lies in
+            base = ROOT / "src" / Path(*parts[:count])
+            found |= {p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()}
+    return found - {ROOT / "src" / "pconv" / "__init__.py"}
+
+
+def closure(path):
+    """Return the project's modules that a file or a notebook imports, directly or through others."""
+    found, new = set(), imports(path)
+    while new:
+        found |= new
+        new = set().union(*(imports(p) for p in new)) - found
+    return found

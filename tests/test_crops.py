@@ -31,7 +31,7 @@ def equal(a, b):
 
 def loaded(trainer):
     """What the network sees, sample by sample, as the data set gives it."""
-    batches = [((255 * image).round().byte(), mask.byte()) for image, mask in trainer._batches()]
+    batches = [((255 * image).round().byte(), mask.byte()) for image, mask in trainer.batches()]
     return [sample for batch in batches for sample in zip(*batch, strict=True)]
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from pconv import hardware
 from pconv.hardware import Hardware
 
 
@@ -14,8 +13,8 @@ def machine(monkeypatch):
     def pretend(gpu=False, avx512=False, amx=False, gpu_bfloat16=False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: gpu_bfloat16)
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+        capabilities = {"avx2": True, "avx512_bf16": avx512, "amx_tile": amx}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
 
     return pretend
 
@@ -59,5 +58,11 @@ def test_a_batch_becomes_float_and_channels_last():
     assert loaded_mask.equal(mask.float())
 
 
-def test_cpu_is_asked_without_an_error():
-    assert hardware._fast_bfloat16_on_cpu() in (True, False)
+def test_this_machine_is_asked_without_an_error():
+    assert Hardware.choose("auto").precision in ("float32", "bfloat16")
+
+
+def test_a_pytorch_that_does_not_tell_what_the_processor_can_do_uses_float32(machine, monkeypatch):
+    machine(avx512=True, amx=True)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert Hardware.choose("auto").precision == "float32"

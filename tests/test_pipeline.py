@@ -6,13 +6,12 @@ import re
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import nbformat
 import psutil
 import pytest
 from dvc.repo import Repo
-from repository import ENVIRONMENT, PATIENCE, ROOT, change, copy_repository, run
+from repository import ENVIRONMENT, PATIENCE, ROOT, change, closure, copy_repository, run
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
@@ -165,36 +164,6 @@ def test_a_changed_key_makes_just_its_users_out_of_date(smoke, key):
         assert changed(smoke) == users
     finally:
         path.write_text(before)
-
-
-def imports(path):
-    """Return the project's modules that a file or a notebook imports directly."""
-    if path.suffix == ".ipynb":
-        cells = nbformat.read(path, as_version=4).cells
-        source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    else:
-        source = path.read_text()
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pconv":
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names if alias.name.startswith("pconv")}
-    found = set()
-    for name in names:
-        parts = name.split(".")
-        for count in range(2, len(parts) + 1):  # importing a module imports the packages that it lies in
-            base = ROOT / "src" / Path(*parts[:count])
-            found |= {p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()}
-    return found - {ROOT / "src" / "pconv" / "__init__.py"}
-
-
-def closure(path):
-    found, new = set(), imports(path)
-    while new:
-        found |= new
-        new = set().union(*(imports(p) for p in new)) - found
-    return found
 
 
 @pytest.mark.parametrize("stage", PIPELINE)

@@ -45,7 +45,7 @@ def test_a_terminal_behind_the_kernel_gets_one_line_that_changes(capsys, monkeyp
 @pytest.mark.parametrize("pace", [0, 1000])
 def test_training_shows_step_speed_learning_rate_and_every_term(tiny, capsys, monkeypatch, pace):
     """Also where the first line is the last."""
-    monkeypatch.setattr("pconv.training.trainer.Progress", partial(Progress, mininterval=pace))
+    monkeypatch.setattr("pconv.training.curves.Progress", partial(Progress, mininterval=pace))
     monkeypatch.setenv("PCONV_TTY", "0")
     Trainer(tiny.set(), 1).run()
     last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stage 1, step 10/10")][-1]

@@ -21,7 +21,7 @@ class Hardware:
 
     @classmethod
     def choose(cls, precision: str) -> Hardware:
-        """The GPU if there is one. precision auto: bfloat16 where the hardware multiplies it faster, else float32."""
+        """Choose the GPU if there is one. Precision auto is bfloat16 where it is multiplied faster, else float32."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if precision == "auto":
             fast = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else _fast_bfloat16_on_cpu()
@@ -29,10 +29,11 @@ class Hardware:
         return cls(device, precision)
 
     def autocast(self):
+        """Return a context in which networks compute in the precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def load(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """A batch of uint8 samples as images in [0, 1], channels_last, and masks, on the device."""
+        """Return a batch of uint8 samples as images in [0, 1], channels_last, and masks, both float32 on the device."""
         image, mask = (part.to(self.device, non_blocking=True).float() for part in batch)
         return (image / 255).contiguous(memory_format=torch.channels_last), mask
 
@@ -50,4 +51,6 @@ def keep_memory() -> None:
 
 
 def _fast_bfloat16_on_cpu() -> bool:
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    """Whether the processor has instructions for bfloat16. PyTorch before 2.15 does not tell, so there it is False."""
+    tell = getattr(torch.cpu, "get_capabilities", dict)
+    return any(tell().get(name, False) for name in ("avx512_bf16", "amx_tile"))

@@ -27,8 +27,9 @@ from pconv.training.trainer import Result, Trainer
 def train(params: Params, stage: int) -> Result:
     """Train one stage to the end and write models/stage{stage}/{best,last}.safetensors.
 
-    In as many processes of this machine as params.train.processes says, by default one per GPU. A run that was stopped
-    or killed goes on from its newest checkpoint; call finish(stage) when all is done with it.
+    It takes as many processes of this machine as params.train.processes says, by default one per GPU. A run that was
+    stopped or killed goes on from its newest checkpoint; call finish(stage) once the result has been used. Raises
+    PConvError for what stands in the way, and KeyboardInterrupt, after a checkpoint, where it is told to stop.
     """
     processes = params.train.processes or torch.cuda.device_count()
     if processes > 1:  # they leave their last checkpoint, from which the trainer here takes the result
@@ -37,15 +38,16 @@ def train(params: Params, stage: int) -> Result:
 
 
 def finish(stage: int) -> None:
-    """Remove a finished stage's checkpoints: the next run of the stage trains from the start."""
+    """Remove the checkpoints of a finished stage, so that its next run trains from the start."""
     shutil.rmtree(state_folder(stage), ignore_errors=True)
 
 
 def main() -> None:
+    """Train as the command line says, in one process or, under torchrun, as one of several."""
     parser = argparse.ArgumentParser(description="Train one stage with the parameters of params.yaml.")
     parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
     parser.add_argument(
-        "--keep-checkpoint", action="store_true", help="leave the last checkpoint: who reads the result"
+        "--keep-checkpoint", action="store_true", help="leave the last checkpoint, which holds the result"
     )
     options = parser.parse_args()
     try:

@@ -23,19 +23,16 @@ from torch import Tensor
 from pconv.errors import PConvError
 
 FILES = ("tensors.safetensors", "state.json")
-
-
 SUMS = "SHA256SUMS"
-
-
 KEEP = 2  # checkpoints: the newest, and the one before in case the newest is damaged
 
 
-class CheckpointError(PConvError, RuntimeError):
+class CheckpointError(PConvError):
     """A checkpoint folder that cannot be used; the message names it and says what to do."""
 
 
 def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -51,7 +48,7 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict) -> No
         partial.mkdir(parents=True)
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, partial / "tensors.safetensors")
         (partial / "state.json").write_text(json.dumps({"step": step, **state}))
-        (partial / SUMS).write_text(_checksums(partial))
+        (partial / SUMS).write_text(checksums(partial))
         for path in (*partial.iterdir(), partial):
             _flush(path)
         shutil.rmtree(target, ignore_errors=True)
@@ -75,10 +72,10 @@ def _prune(folder: Path, newest: Path) -> None:
 
 
 def load_newest(folder: Path) -> tuple[dict[str, Tensor], dict] | None:
-    """Tensors and state of the newest checkpoint that is whole; None if there is none. Says which it passes over."""
+    """Return tensors and state of the newest checkpoint that is whole, or None; name the damaged ones passed over."""
     for path in reversed(list_checkpoints(folder)):
         try:
-            if (path / SUMS).read_text() != _checksums(path):
+            if (path / SUMS).read_text() != checksums(path):
                 raise ValueError(f"the files do not have the checksums in {SUMS}")
             return load_file(path / "tensors.safetensors"), json.loads((path / "state.json").read_text())
         except (OSError, ValueError, SafetensorError) as error:
@@ -86,17 +83,19 @@ def load_newest(folder: Path) -> tuple[dict[str, Tensor], dict] | None:
     return None
 
 
-def _checksums(path: Path) -> str:
+def checksums(path: Path) -> str:
+    """Return what SHA256SUMS in a checkpoint's folder has to say."""
     return "".join(f"{sha256(path / name)}  {name}\n" for name in FILES)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, the oldest first."""
     return sorted(folder.glob("step-*"))
 
 
 @contextmanager
 def locked(folder: Path):
-    """Hold the folder for this process; raises CheckpointError, naming the holder, if another one has it."""
+    """Hold a folder for this process. Raises CheckpointError, naming the holder, if another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "a+") as file:
         try:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import codecs
 import os
+import select
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,8 +22,10 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pconv.errors import PConvError
+from pconv.training.signals import LAUNCHED, Stop
 
 TIMEOUT = timedelta(minutes=5)  # how long a process waits for the others
+LISTEN_SECONDS = 0.5  # how long a wish to stop may wait while nothing is printed
 
 
 class DistributedError(PConvError, RuntimeError):
@@ -119,23 +123,40 @@ def end(group: Group) -> None:
 def launch(module: str, *arguments: str, processes: int) -> None:
     """Run `python -m module` in several processes of this machine, and hand on what they print.
 
-    A notebook cannot fork: its kernel has threads, and maybe a GPU in use. Raises DistributedError if a process fails;
-    on Ctrl-C the processes are told to stop, and waited for.
+    A notebook cannot fork: its kernel has threads, and maybe a GPU in use. A wish to stop is handed on, too; then the
+    processes are waited for, as they may have to save, and KeyboardInterrupt is raised. Raises DistributedError if a
+    process fails.
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    source = str(Path(__file__).parents[1])  # this copy of the code, whatever is installed
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    text = codecs.getincrementaldecoder("utf-8")("replace")
-    with subprocess.Popen(
-        [*torchrun, "-m", module, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-    ) as child:
-        try:
-            while some := os.read(child.stdout.fileno(), 4096):  # not line by line: progress may redraw one
-                print(text.decode(some), end="", file=sys.stderr, flush=True)
-        except KeyboardInterrupt:
-            child.terminate()
-            raise
+    source = str(Path(__file__).parents[2])  # this copy of the code, whatever is installed
+    path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
+    child = {
+        "args": [*torchrun, "-m", module, *arguments],
+        "env": os.environ | {"PYTHONPATH": path, LAUNCHED: str(os.getpid())},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "start_new_session": True,  # a signal to all processes of this session would reach it twice
+    }
+    with Stop() as stop, subprocess.Popen(**child) as child:
+        for text in _read_output(child, stop):
+            print(text, end="", file=sys.stderr, flush=True)
+    if stop.agreed:
+        raise KeyboardInterrupt("stopped; run again to go on from there")
     if child.returncode:
         raise DistributedError(
             f"{processes} processes of {module} ended with status {child.returncode}; what they said stands above"
         )
+
+
+def _read_output(child: subprocess.Popen, stop: Stop) -> Iterator[str]:
+    """Yield what a process prints until it ends; once a stop is asked for, tell the process."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    while True:
+        if stop.asked and not stop.agreed:
+            stop.agreed = True
+            child.terminate()
+        if select.select([child.stdout], [], [], LISTEN_SECONDS)[0]:
+            some = os.read(child.stdout.fileno(), 4096)  # not line by line: progress may redraw one
+            if not some:
+                return
+            yield decoder.decode(some)

@@ -7,6 +7,9 @@ So neither the number of loader processes nor a restart changes what the network
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,21 +17,25 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from pconv.data.crops import random_crop, recolour
+from pconv.data.decoding import ImageError
 from pconv.data.manifest import read_manifest, read_photograph
+from pconv.hardware import Hardware
 from pconv.masks.convention import MaskError, hole_to_mask
 from pconv.masks.files import read_hole, read_index
 from pconv.params import Params
 from pconv.project import mask_folder
+from pconv.training import TrainingError
+from pconv.training.state import State
 
 
 class TrainingCrops(Dataset):
     """Sample n: a random crop of a photograph, flipped or not, with a random mask, turned and flipped or not.
 
-    With train.recolour its colours are changed, too. All photographs come once, in random order, before any comes
-    again.
+    With train.recolour the colours of the crop are changed as well. Every photograph is used once, in random order,
+    before any is used again. Raises ImageError or MaskError, naming the file, for what cannot be used.
     """
 
     def __init__(self, params: Params, stage: int, count: int):
@@ -54,7 +61,10 @@ class TrainingCrops(Dataset):
 
 
 class ValidationCrops(Dataset):
-    """The same crops at every validation: photographs and masks in turn."""
+    """Sample n: the same crop of a photograph with the same mask at every validation, photographs and masks in turn.
+
+    Raises ImageError or MaskError, naming the file, for what cannot be used.
+    """
 
     def __init__(self, params: Params):
         self.params = params
@@ -73,7 +83,7 @@ class ValidationCrops(Dataset):
 
 @lru_cache(maxsize=2)
 def _order(seed: int, stage: int, rounds: int, count: int) -> np.ndarray:
-    """The order in which one pass visits `count` photographs."""
+    """Return the order in which one pass visits `count` photographs."""
     return np.random.default_rng((seed, stage, 0, rounds)).permutation(count)
 
 
@@ -88,12 +98,60 @@ def _sample(image: np.ndarray, hole: np.ndarray) -> tuple[Tensor, Tensor]:
     return image, hole_to_mask(np.ascontiguousarray(hole)).byte()
 
 
-def start_worker(_worker: int) -> None:
-    """For loader processes: no threads that fight over the cores, and no death by the signal that stops training.
+@dataclass(frozen=True)
+class Loader:
+    """Makes batches of samples, in processes of its own if there are any `workers`, and takes them to the device."""
 
-    Ctrl-C and batch systems signal all processes of a group; the trainer needs its loaders for the step that it ends.
+    hardware: Hardware
+    workers: int
+
+    def load(self, crops: Dataset, batches: Iterable[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches, given as numbers of samples: images (N, 3, H, W) in [0, 1] and masks (N, 1, H, W).
+
+        Closing the generator ends the processes. Raises ImageError or MaskError, naming the file.
+        """
+        loader = DataLoader(
+            crops,
+            batch_sampler=batches,
+            num_workers=self.workers,
+            worker_init_fn=_start_worker,
+            generator=torch.Generator(),  # its own, or making an iterator would draw from the global one
+            pin_memory=self.hardware.device.type == "cuda",
+        )
+        iterator = iter(loader)
+        try:
+            for batch in iterator:
+                yield self.hardware.load(batch)
+        except (ImageError, MaskError) as error:  # the message of a loader process is its whole traceback
+            raise type(error)(str(error).strip().rpartition(f"{type(error).__name__}: ")[2]) from None
+        finally:
+            if self.workers:  # now, and not when the last traceback lets go of the iterator; PyTorch has no public way
+                iterator._shutdown_workers()
+
+
+def _start_worker(_worker: int) -> None:
+    """Set up a loader process: no threads that fight over the cores, and no death by the signal that stops training.
+
+    Ctrl-C and batch systems signal all processes of a group; training needs its loaders for the step that it ends.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@contextmanager
+def dead_loaders_named(stage: int, state: State):
+    """Turn the death of a loader process into a TrainingError that says where training was and what to do.
+
+    It has to enclose all that goes on while there are loader processes: PyTorch raises the error from a signal handler.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"stage {stage}, step {state.step}: a loader process died ({str(error).strip()}); most often the memory "
+            "ran out: lower train.workers or train.batch; run again to go on from the last checkpoint"
+        ) from error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 
 
-class Account:
+class Timer:
     """Adds up seconds by activity; activities do not overlap.
 
     A GPU is asked for work long before it does it, so there the seconds are those of its own clock: what an activity
@@ -19,10 +20,11 @@ class Account:
     def __init__(self, device: torch.device):
         self.seconds: dict[str, float] = defaultdict(float)
         self._gpu = device.type == "cuda"
-        self._open = []  # (activity, start, end) on the GPU's clock, perhaps not reached yet
+        self._open = []  # (activity, start, end) on the GPU's clock, which it may not have reached yet
 
     @contextmanager
-    def spent_on(self, activity: str):
+    def measure(self, activity: str):
+        """Add the time spent in the context to an activity."""
         start = self._now()
         yield
         if self._gpu:
@@ -30,8 +32,18 @@ class Account:
         else:
             self.seconds[activity] += self._now() - start
 
-    def settle(self) -> None:
-        """Add up what the GPU has come to; call it now and then where the GPU has just been waited for."""
+    def measure_each(self, activity: str, items: Iterable) -> Iterator:
+        """Yield the items; the time spent waiting for each is added to an activity."""
+        iterator, end = iter(items), object()
+        while True:
+            with self.measure(activity):
+                item = next(iterator, end)
+            if item is end:
+                return
+            yield item
+
+    def collect(self) -> None:
+        """Add up what the GPU has come to; call it now and then, at a moment when the GPU has been waited for."""
         while self._open and self._open[0][2].query():
             activity, start, end = self._open.pop(0)
             self.seconds[activity] += start.elapsed_time(end) / 1000
@@ -44,8 +56,8 @@ class Account:
         return event
 
     def __str__(self) -> str:
-        """120 s: backward 50 s (42 %), forward 30 s (25 %), ..., most first."""
-        self.settle()
+        """Return 120 s: backward 50 s (42%), forward 30 s (25%), ..., the longest first."""
+        self.collect()
         whole = sum(self.seconds.values())
-        most_first = sorted(self.seconds.items(), key=lambda item: -item[1])
-        return f"{whole:.0f} s: " + ", ".join(f"{name} {s:.0f} s ({s / whole:.0%})" for name, s in most_first)
+        longest_first = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return f"{whole:.0f} s: " + ", ".join(f"{name} {s:.0f} s ({s / whole:.0%})" for name, s in longest_first)

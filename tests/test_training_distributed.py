@@ -19,13 +19,15 @@ from conftest import Project, results
 from hypothesis import given
 from hypothesis import strategies as st
 from repository import PATIENCE
+from runs import resume
 from safetensors.torch import load_file, save_file
 
-from pconv.params import load_params
+from pconv.params import ParamsError, load_params
 from pconv.train import finish, train
+from pconv.training import TrainingError
 from pconv.training.checkpoint import list_checkpoints, load_newest
 from pconv.training.distributed import ALONE, DistributedError, Group, join, launch
-from pconv.training.trainer import Trainer, TrainingError
+from pconv.training.trainer import Trainer
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS.parent / "src"), "OMP_NUM_THREADS": "1"}
@@ -100,7 +102,7 @@ def test_a_stuck_process_ends_the_others_with_an_error(tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tiny):
-    with pytest.raises(TrainingError, match=r"train\.batch = 2: 3 processes cannot share it equally"):
+    with pytest.raises(ParamsError, match=r"train\.batch = 2: 3 processes .* cannot share it equally"):
         Trainer(tiny.set(), 1, Group(0, 3))
 
 
@@ -186,10 +188,8 @@ def test_a_signal_to_torchrun_saves_and_another_number_of_processes_goes_on(tiny
     said = (tiny / "output.txt").read_text()
     step = load_newest(tiny / "models/state/stage1")[1]["step"]
     assert f"stopped at step {step}; run again to go on from there" in said, said
-    trainer = Trainer(load_params(), 1)
-    trainer._resume()
-    assert trainer.state.step == step
-    assert "stage 1: 1 processes now, 2 before: the last bits of the weights will differ" in capfd.readouterr().err
+    assert resume(Trainer(load_params(), 1)) == step
+    assert "stage 1: processes: 1 now, 2 before; the last bits of the weights will differ" in capfd.readouterr().err
 
 
 def test_a_notebook_starts_the_processes_and_gets_their_result(tiny, whole, capfd, monkeypatch):
@@ -197,6 +197,7 @@ def test_a_notebook_starts_the_processes_and_gets_their_result(tiny, whole, capf
     result = train(tiny.set(**SHARED, train__processes=2), 1)
     said = capfd.readouterr().err
     assert "stage 1, step 40/40" in said and "stage 1: going on from step 40 of 40" in said
+    assert "last bits" not in said  # the process here takes no step
     curves = {name: content for name, content in results(tiny).items() if "plots" in name}
     assert curves and curves == {name: content for name, content in whole.results.items() if "plots" in name}
     assert result.metrics == {name: value for name, value in whole.metrics.items() if name != "timings"}

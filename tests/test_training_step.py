@@ -1,5 +1,6 @@
 """One training step: what makes it fast changes nothing beyond rounding, and its row says what it minimised."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -12,11 +13,14 @@ from pconv.losses import TERMS, InpaintingLoss
 from pconv.masks.convention import hole_to_mask
 from pconv.masks.drawing import draw_hole, hole_rng
 from pconv.params import Loss
-from pconv.training.step import TrainingStep, adam
-from pconv.training.timing import Account
+from pconv.training import TrainingError
+from pconv.training.distributed import ALONE
+from pconv.training.step import TrainingStep, UnreadLosses, adam, check_finite, learning_rate
+from pconv.training.timing import Timer
 from pconv.unet import PConvUNet, he_init
 from pconv.vgg import VGGFeatures
 
+CPU = Hardware(torch.device("cpu"), "float32")
 WEIGHTS = Loss(vgg="packaged", perceptual=0.05, style=120.0)
 
 
@@ -71,7 +75,7 @@ def fast(precision):
     hardware = Hardware(torch.device("cpu"), precision)
     model = he_init(PConvUNet(8, 4), 0).to(memory_format=torch.channels_last).train()
     loss = InpaintingLoss(WEIGHTS).to(memory_format=torch.channels_last)
-    step = TrainingStep(model, adam(model, 1e-3), loss, hardware, Account(hardware.device))
+    step = TrainingStep(model, adam(model, 1e-3), loss, hardware, Timer(hardware.device))
     gt, mask = batch(torch.float32)
     row = step(gt.contiguous(memory_format=torch.channels_last), mask, 1e-3)
     return row.tolist(), {name: p.grad.double() for name, p in model.named_parameters()}
@@ -97,9 +101,24 @@ def test_a_step_goes_down_by_the_learning_rate_that_it_is_given():
         model = he_init(PConvUNet(4, 3), 0).train()
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         loss = InpaintingLoss(Loss(vgg="random", perceptual=0.0, style=0.0))
-        TrainingStep(model, adam(model, 1.0), loss, hardware, Account(hardware.device))(*batch(torch.float32), rate)
+        TrainingStep(model, adam(model, 1.0), loss, hardware, Timer(hardware.device))(*batch(torch.float32), rate)
         moved = torch.cat([(p - before[name]).abs().flatten() for name, p in model.named_parameters()])
         assert moved.median().item() == pytest.approx(rate, rel=0.01)  # Adam's first step is lr g / |g|
+
+
+@pytest.mark.parametrize(
+    "lr_end, steps, expected",
+    [
+        (None, 10, [1.0] * 10),
+        (0.1, 10, [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        (0.5, 2, [1, 0.5]),
+        (0.5, 1, [1]),
+    ],
+)
+def test_learning_rate(lr_end, steps, expected):
+    for epochs in {1, steps}:
+        schedule = SimpleNamespace(lr=1.0, lr_end=lr_end, epochs=epochs, steps=steps // epochs)
+        assert [learning_rate(schedule, step) for step in range(steps)] == pytest.approx(expected)
 
 
 def test_adam_leaves_out_what_is_frozen():
@@ -124,3 +143,94 @@ def test_the_way_of_the_mask_is_walked_once_and_remembers_no_weight():
         _, expected = alone(torch.ones_like(at), at)
         assert window.mask.equal(expected)
         at = expected
+
+
+# Losses that are not finite
+
+
+ROW = [float("nan"), 0.5, float("inf"), 0.25, 0.125, 0.0625]
+
+
+@pytest.mark.parametrize(
+    "spoilt, cause",
+    [
+        (None, "lower train.stage2.lr, or set train.precision: float32"),
+        ("model", "the network's weights are no longer finite: lower train.stage2.lr, or set train.precision: float32"),
+        ("vgg", "the weights of the loss network are not finite: take others than loss.vgg = random"),
+        ("both", "the weights of the loss network are not finite: take others than loss.vgg = random"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_its_terms_and_its_cause(spoilt, cause):
+    model, loss = PConvUNet(4, 3), InpaintingLoss(Loss(vgg="random"))
+    with torch.no_grad():
+        if spoilt in ("model", "both"):
+            model.encoder[1].norm.running_var[0] = torch.inf
+        if spoilt in ("vgg", "both"):
+            loss.vgg.features[0].weight[0] = torch.nan
+    with pytest.raises(TrainingError) as error:
+        check_finite(ROW, "step 7", 2, model, loss)
+    terms = "valid 0.5, hole inf, perceptual 0.25, style 0.125, tv 0.0625"
+    assert str(error.value) == f"stage 2, step 7: the loss is nan ({terms}); {cause}"
+
+
+def test_without_a_loss_network_it_is_not_the_cause():
+    loss = InpaintingLoss(Loss(vgg="random", perceptual=0.0, style=0.0))
+    with pytest.raises(TrainingError, match="; lower train.stage1.lr"):
+        check_finite(ROW, "step 7", 1, PConvUNet(4, 3), loss)
+
+
+def test_a_finite_loss_passes():
+    check_finite([1.0] * 6, "step 7", 1, PConvUNet(4, 3), InpaintingLoss(Loss(vgg="random")))
+
+
+# Losses that are read now and then
+
+
+class Others:
+    """A group of two whose other process has the same losses, and was asked to stop or was not."""
+
+    size = 2
+
+    def __init__(self, asked):
+        self.asked = asked
+
+    def sum(self, values):
+        *losses, seconds, asked = values
+        return torch.stack([*(2 * row for row in losses), 2 * seconds, asked + self.asked])
+
+
+@pytest.mark.parametrize("here", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_group_stops_when_any_of_it_was_asked_to(here, there):
+    unread, stop = UnreadLosses(Others(there), CPU), SimpleNamespace(asked=here, agreed=False)
+    for step in range(3):
+        unread.append(torch.arange(6.0) + step)
+    assert unread.read(stop) == [[step + n for n in range(6)] for step in range(3)]
+    assert stop.agreed == (here or there)
+    assert unread.read(stop) == []
+
+
+def test_a_group_reads_about_every_second_and_at_least_every_tenth_step(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    unread, stop = UnreadLosses(Others(False), CPU), SimpleNamespace(asked=True, agreed=False)
+    for pace, expected in ((5, 1), (0.3, 3), (0.001, 10), (0.4, 2)):
+        for _ in range(2):  # the pace of one reading decides when the next one is
+            steps = 0
+            while not unread.is_time_to_read(stop):
+                unread.append(torch.zeros(6))
+                now[0] += pace
+                steps += 1
+            unread.read(stop)
+        assert steps == expected
+
+
+def test_a_process_alone_on_a_cpu_reads_at_once():
+    unread, stop = UnreadLosses(ALONE, CPU), SimpleNamespace(asked=False, agreed=False)
+    for _ in range(3):
+        assert not unread.is_time_to_read(stop)
+        unread.append(torch.zeros(6))
+        assert unread.is_time_to_read(stop)
+        unread.read(stop)
+    stop.asked = True
+    assert unread.is_time_to_read(stop)

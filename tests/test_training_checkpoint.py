@@ -2,16 +2,15 @@
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from repository import PATIENCE
+from runs import small_files
 
 from pconv.training import checkpoint
 from pconv.training.checkpoint import CheckpointError, list_checkpoints, load_newest, locked, save
@@ -163,7 +162,7 @@ def test_nothing_is_unpickled(tmp_path, capsys):
     write(tmp_path, 1, 2)
     path = tmp_path / "step-00000002"
     torch.save({"w": Bomb(tmp_path / "exploded")}, path / "tensors.safetensors")
-    (path / "SHA256SUMS").write_text(checkpoint._checksums(path))
+    (path / "SHA256SUMS").write_text(checkpoint.checksums(path))
     assert loaded_step(tmp_path) == 1
     assert not (tmp_path / "exploded").exists()
     torch.load((path / "tensors.safetensors").rename(path / "pickle.pt"), weights_only=False)
@@ -187,7 +186,7 @@ class Killed(BaseException):
 
 OPERATIONS = [
     (checkpoint, "save_file"),
-    (checkpoint, "_flush"),
+    (checkpoint.os, "fsync"),
     (checkpoint.Path, "write_text"),
     (checkpoint.Path, "mkdir"),
     (checkpoint.Path, "rename"),
@@ -232,9 +231,16 @@ def stopping(function, calls, number, when):
 
 
 def test_all_is_on_disk_before_the_checkpoint_gets_its_name(tmp_path, monkeypatch):
-    events = []
-    flush, rename = checkpoint._flush, checkpoint.Path.rename
-    monkeypatch.setattr(checkpoint, "_flush", lambda path: events.append(path.name) or flush(path))
+    events, opened = [], {}
+    open_, fsync, rename = os.open, os.fsync, checkpoint.Path.rename
+
+    def remember(path, *arguments, **options):
+        descriptor = open_(path, *arguments, **options)
+        opened[descriptor] = Path(path).name
+        return descriptor
+
+    monkeypatch.setattr(os, "open", remember)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: events.append(opened[descriptor]) or fsync(descriptor))
     monkeypatch.setattr(
         checkpoint.Path, "rename", lambda path, target: events.append(target.name) or rename(path, target)
     )
@@ -243,20 +249,9 @@ def test_all_is_on_disk_before_the_checkpoint_gets_its_name(tmp_path, monkeypatc
     assert events[3:] == ["partial", "step-00000001", "state"]
 
 
-@contextmanager
-def small_disk(size):
-    """No file can become larger than `size` bytes. Python ignores the signal, so writing fails with an error."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_disk_without_room_for_the_tensors(tmp_path):
     write(tmp_path, 1, 2)
-    with small_disk(10_000), pytest.raises(CheckpointError) as error:
+    with small_files(10_000), pytest.raises(CheckpointError) as error:
         save(tmp_path, 3, {"w": torch.zeros(100_000)}, {})
     assert str(error.value).startswith(f"{tmp_path / 'step-00000003'}: could not be written (")
     assert "File too large" in str(error.value)
@@ -267,7 +262,10 @@ def test_a_disk_without_room_for_the_tensors(tmp_path):
 
 def test_a_disk_without_room_for_the_state(tmp_path):
     write(tmp_path, 1, 2)
-    with small_disk(10_000), pytest.raises(CheckpointError, match=r"step-00000003: could not be written \(File too la"):
+    with (
+        small_files(10_000),
+        pytest.raises(CheckpointError, match=r"step-00000003: could not be written \(File too"),
+    ):
         save(tmp_path, 3, {"w": torch.zeros(3)}, {"history": list(range(10_000))})
     assert loaded_step(tmp_path) == 2
 

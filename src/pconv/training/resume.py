@@ -1,0 +1,132 @@
+"""Going on from a checkpoint: when one is due, what it holds, and whether it is one of this run."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from pconv.data.manifest import manifest_path
+from pconv.hardware import Hardware
+from pconv.params import Params, flat
+from pconv.progress import say
+from pconv.project import mask_folder, model_folder, state_folder
+from pconv.training import checkpoint
+from pconv.training.distributed import Group
+from pconv.training.state import State
+from pconv.training.timing import Timer
+from pconv.vgg import weights_file
+
+# The code that decides a weight or a logged number. tests/test_training_resume.py lists what else the trainer imports.
+CODE = (
+    "data/cache.py",
+    "data/crops.py",
+    "data/decoding.py",
+    "data/manifest.py",
+    "hardware.py",
+    "layers.py",
+    "losses.py",
+    "masks/convention.py",
+    "masks/files.py",
+    "metrics.py",
+    "tensors.py",
+    "training/distributed.py",
+    "training/loading.py",
+    "training/plan.py",
+    "training/state.py",
+    "training/step.py",
+    "training/trainer.py",
+    "training/validation.py",
+    "unet.py",
+    "vgg.py",
+)
+
+
+def fingerprint(params: Params, stage: int, hardware: Hardware) -> dict:
+    """Return everything that a checkpoint must share with a run to be continued by it, by names for a reader.
+
+    These are the parameters that have a say, the precision and the kind of device, the code, and the files that are
+    read: the lists of photographs and masks, the weights of the loss network and those that stage 2 starts from.
+    """
+    kept = {"seed": True, "data": True, "model": True, "loss": True}
+    kept["train"] = {"batch", "recolour", "sync_norm", "validation", f"stage{stage}"}
+    found = flat(params.model_dump(include=kept))
+    found |= {"precision": hardware.precision, "device": hardware.device.type}
+    found |= {name: checkpoint.sha256(path) for name, path in _files(params, stage).items()}
+    return found
+
+
+def _files(params: Params, stage: int) -> dict[str, Path]:
+    found = {f"src/pconv/{name}": files("pconv") / name for name in CODE}
+    found["photographs"] = manifest_path()
+    found |= {f"{split} masks": mask_folder(split) / "index.csv" for split in ("train", "val")}
+    if (path := weights_file(params.loss.vgg)).is_file():
+        found["loss.vgg's file"] = path
+    if stage == 2:
+        found["stage 1's weights"] = model_folder(1) / "best.safetensors"
+    return found
+
+
+class Checkpoints:
+    """The checkpoints of a stage, as one process of a group sees them: only the first process writes any."""
+
+    def __init__(self, params: Params, stage: int, hardware: Hardware, group: Group):
+        self.stage, self.group, self.device = stage, group, hardware.device
+        self.folder, self.seconds = state_folder(stage), params.train.checkpoint_seconds
+        self.fingerprint = fingerprint(params, stage, hardware)
+        self._saved_at, self._saved_step = time.monotonic(), 0
+
+    def lock(self):
+        """Return a context in which no other run can use the folder. Raises CheckpointError if one does already."""
+        return checkpoint.locked(self.folder) if self.group.first else nullcontext()
+
+    def is_due(self, step: int) -> bool:
+        """Whether train.checkpoint_seconds have passed since the last one, and there is anything new to save."""
+        return step > self._saved_step and time.monotonic() - self._saved_at >= self.seconds
+
+    def save(self, state: State, timer: Timer) -> None:
+        """Write a checkpoint. Raises CheckpointError if that fails."""
+        if self.group.first:
+            with timer.measure("checkpoints"):
+                timer.collect()
+                about = {"fingerprint": self.fingerprint, "bits": self._bits(), "seconds": timer.seconds}
+                checkpoint.save(self.folder, state.step, state.tensors(), about | state.numbers())
+        self._saved_at, self._saved_step = time.monotonic(), state.step
+
+    def restore(self, state: State, timer: Timer, total: int) -> None:
+        """Go on from the newest checkpoint that is whole, if it is one of this run; say so, or why not.
+
+        total: the number of steps in the stage. Raises DistributedError if not all processes found the same checkpoint.
+        """
+        found = checkpoint.load_newest(self.folder)
+        if found is not None and self._fits(found[1], total):
+            state.restore(*found)
+            timer.seconds.update(found[1]["seconds"])
+            self._say(f"going on from step {state.step} of {total}")
+        self.group.check_equal(state.step, self.device)
+        self._saved_at, self._saved_step = time.monotonic(), state.step
+
+    def _fits(self, about: dict, total: int) -> bool:
+        changed = [key for key, value in self.fingerprint.items() if value != about["fingerprint"].get(key)]
+        if changed:
+            self._say(f"starting afresh, not from step {about['step']}: changed {', '.join(changed)}")
+            return False
+        for name, now in self._bits().items():
+            if now != about["bits"][name] and about["step"] < total:
+                self._say(f"{name}: {now} now, {about['bits'][name]} before; the last bits of the weights will differ")
+        return True
+
+    def _bits(self) -> dict:
+        """What changes only the last bits of the weights."""
+        return {
+            "threads": torch.get_num_threads(),
+            "processes": self.group.size,
+            "version of PyTorch": str(torch.__version__),
+        }
+
+    def _say(self, message: str) -> None:
+        if self.group.first:
+            say(f"stage {self.stage}: {message}")
