@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pconv.errors import cut
-from pconv.layers import PartialConv2d, Window, check_masked, hide, join_masks
+from pconv.layers import PartialConv2d, Window, check_masked, join_masks, zero_holes
 from pconv.params import Model
 from pconv.tensors import fit, read_tensors, weights_error, write_tensors
 
@@ -130,7 +130,7 @@ class PConvUNet(nn.Module):
         padding = self._padding(height, width)
         image, mask = F.pad((image - MEAN) / STD, padding), F.pad(mask, padding)
         windows = iter(self.windows(mask))
-        x, skips = hide(image, mask), []
+        x, skips = zero_holes(image, mask), []
         for down in self.encoder:
             skips.append(x)
             x = down(x, next(windows))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pconv.layers import PartialConv2d, hide, precise
+from pconv.layers import PartialConv2d, precise, zero_holes
 
 EPSILON = 1e-8  # what PConv-Keras and NVIDIA add to sum(M), so as not to divide by 0
 
@@ -31,7 +31,7 @@ def this_project(x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = 
     channels, size = weight.shape[1::-1], weight.shape[-1]
     conv = PartialConv2d(*channels, size, padding=size // 2, bias=bias is not None)
     parameters = {"weight": weight} | ({} if bias is None else {"bias": bias})
-    inputs = hide(x, mask), precise(mask).mean(1, keepdim=True)
+    inputs = zero_holes(x, mask), precise(mask).mean(1, keepdim=True)
     return torch.func.functional_call(conv, parameters, inputs)[0]
 
 
