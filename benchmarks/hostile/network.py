@@ -21,7 +21,6 @@ from hostile.tensors import (
     TURNED,
     TYPES,
     VALUES,
-    empty,
 )
 from pconv.inpaint import inpaint
 from pconv.layers import PartialConv2d, join
@@ -79,7 +78,10 @@ def network() -> PConvUNet:
     return he_init(PConvUNet(2, 3), 0).eval()
 
 
-TINY = {"3 px": (IMAGE[..., :3, :3], MASK[..., :3, :3], r"3 x 3.* 4 px")}
+TINY = {
+    "no column": (IMAGE[..., :0], MASK[..., :0], r"too small"),
+    "3 px": (IMAGE[..., :3, :3], MASK[..., :3, :3], r"3 x 3.* 4 px"),
+}
 ALL_HOLE = {
     "a mask all hole": (IMAGE, torch.zeros_like(MASK), r"all hole"),
     "a hole out of reach": (
@@ -95,10 +97,10 @@ refusals(
     (IMAGE, MASK),
     SHAPES | TYPES,
     MASKS | MASK_TYPES,
-    others=TINY | empty(IMAGE, MASK),
+    others=TINY,
 )
 refusals(FILL, "inpaint", lambda *given: inpaint(network(), *given), (IMAGE, MASK), OTHERS | SHAPES | TYPES | VALUES,
-    OTHER_MASKS | MASKS | HALF, others=TINY | ALL_HOLE | empty(IMAGE, MASK),
+    OTHER_MASKS | MASKS | HALF, others=TINY | ALL_HOLE,
 )  # fmt: skip
 
 
@@ -115,6 +117,12 @@ for dtype in (torch.float16, torch.bfloat16, torch.float64):
     def _(folder, dtype=dtype):
         comp = inpaint(network(), IMAGE.to(dtype), MASK)
         assert comp.dtype == dtype and torch.allclose(comp.float(), inpaint(network(), IMAGE, MASK), atol=0.02)
+
+
+@right(FILL, "no image")
+def _(folder):
+    for fill in (network(), partial(inpaint, network())):
+        assert fill(IMAGE[:0], MASK[:0]).shape == (0, 3, 32, 32)
 
 
 @right(FILL, "NaN in the hole")

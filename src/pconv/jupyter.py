@@ -72,7 +72,7 @@ def keep(path: Path) -> bool:
         nbformat.validate(nb)
     except OSError as error:
         raise NotebookFormError(f"{path}: {error.strerror}") from None
-    except (ValueError, AttributeError, TypeError, nbformat.ValidationError):  # nbformat raises all of these
+    except (ValueError, AttributeError, TypeError, RecursionError, nbformat.ValidationError):  # nbformat raises these
         raise NotebookFormError(f"{path}: not a notebook") from None
     after = f"{nbformat.writes(form(nb))}\n".encode()
     if after != before:

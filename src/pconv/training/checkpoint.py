@@ -20,10 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pconv.errors import PConvError
+from pconv.errors import PConvError, cut
+from pconv.files import open_file, read_small
 
 FILES = ("tensors.safetensors", "state.json")
 SUMS = "SHA256SUMS"
+MOST_SUMS = 1000  # bytes of SHA256SUMS
 KEEP = 2  # checkpoints: the newest, and the one before in case the newest is damaged
 
 
@@ -32,8 +34,8 @@ class CheckpointError(PConvError):
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
-    with open(path, "rb") as file:
+    """Return the SHA-256 of a regular file's content, in hexadecimal."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -75,11 +77,11 @@ def load_newest(folder: Path) -> tuple[dict[str, Tensor], dict] | None:
     """Return tensors and state of the newest checkpoint that is whole, or None; name the damaged ones passed over."""
     for path in reversed(list_checkpoints(folder)):
         try:
-            if (path / SUMS).read_text() != checksums(path):
+            if read_small(path / SUMS, MOST_SUMS) != checksums(path).encode():
                 raise ValueError(f"the files do not have the checksums in {SUMS}")
             return load_file(path / "tensors.safetensors"), json.loads((path / "state.json").read_text())
         except (OSError, ValueError, SafetensorError) as error:
-            print(f"{path}: damaged ({error}); trying the one before", file=sys.stderr)
+            print(f"{path}: damaged ({cut(error, 300)}); trying the one before", file=sys.stderr)
     return None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from pconv.data.manifest import manifest_path
+from pconv.errors import cut
 from pconv.hardware import Hardware
 from pconv.params import Params, flat
 from pconv.progress import say
@@ -99,13 +100,20 @@ class Checkpoints:
     def restore(self, state: State, timer: Timer, total: int) -> None:
         """Go on from the newest checkpoint that is whole, if it is one of this run; say so, or why not.
 
-        total: the number of steps in the stage. Raises DistributedError if not all processes found the same checkpoint.
+        total: the number of steps in the stage. Raises CheckpointError if the checkpoint is not one that training
+        wrote, and DistributedError if not all processes found the same one.
         """
         found = checkpoint.load_newest(self.folder)
-        if found is not None and self._fits(found[1], total):
-            state.restore(*found)
-            timer.seconds.update(found[1]["seconds"])
-            self._say(f"going on from step {state.step} of {total}")
+        try:
+            if found is not None and self._fits(found[1], total):
+                state.restore(*found)
+                timer.seconds.update(found[1]["seconds"])
+                self._say(f"going on from step {state.step} of {total}")
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise checkpoint.CheckpointError(
+                f"{self.folder}: its newest checkpoint is whole but not one that training wrote ({cut(error)}); delete "
+                "the folder, then training starts afresh"
+            ) from None
         self.group.check_equal(state.step, self.device)
         self._saved_at, self._saved_step = time.monotonic(), state.step
 
@@ -114,6 +122,8 @@ class Checkpoints:
         if changed:
             self._say(f"starting afresh, not from step {about['step']}: changed {', '.join(changed)}")
             return False
+        if about["step"] > total:
+            raise ValueError(f"step {about['step']} of {total}")
         for name, now in self._bits().items():
             if now != about["bits"][name] and about["step"] < total:
                 self._say(f"{name}: {now} now, {about['bits'][name]} before; the last bits of the weights will differ")
