@@ -6,14 +6,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 from nbformat import v4
+from papermill import execute_notebook
 from papermill.exceptions import PapermillExecutionError
 from repository import PATIENCE
 
-from pconv.engine import _cell_failed, _prepare_environment
+from pconv.engine import NotebookError, check_parameters, declared, describe_failure, prepare_environment
 from pconv.notebook import METADATA, clean
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +109,109 @@ def test_clean_does_not_need_papermill():
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True)
 
 
+# Parameters
+
+
+TYPED = """
+from typing import Literal
+from pconv.params import Weight
+
+stage: Literal[1, 2] = 1  # a comment
+rev: str = "HEAD"
+style: Weight = 1.0
+anything = [1]
+"""
+
+
+@pytest.fixture
+def execute(tmp_path):
+    """Run a notebook whose parameters cell is given, over a report that is there; returns what papermill is told."""
+
+    def execute(cell, **parameters):
+        nbformat.write(notebook(cell) if isinstance(cell, str) else cell, tmp_path / "typed.ipynb")
+        (tmp_path / "report.ipynb").write_text("the report before")
+        with pytest.raises(NotebookError) as caught:
+            execute_notebook(
+                tmp_path / "typed.ipynb",
+                tmp_path / "report.ipynb",
+                parameters,
+                engine_name="reproducible",
+                progress_bar=False,
+            )
+        assert (tmp_path / "report.ipynb").read_text() == "the report before"
+        return str(caught.value).replace(f"{tmp_path}/", "")
+
+    return execute
+
+
+WRONG = {
+    "a value that is not allowed": (dict(stage=3), "-p stage 3: input should be 1 or 2"),
+    "a value as text": (dict(stage="1"), "-p stage 1: input should be 1 or 2"),
+    "a truth value for a number": (dict(stage=True), "-p stage True: input should be 1"),
+    "a fraction": (dict(stage=1.0), "-p stage 1.0: input should be 1"),
+    "None": (dict(stage=None), "-p stage None: input should be 1 or 2"),
+    "a commit of digits": (
+        dict(rev=1234567),
+        "-p rev 1234567: input should be a valid string; -r rev passes it as text",
+    ),
+    "a negative weight": (dict(style=-1), "-p style -1: input should be greater than or equal to 0"),
+    "a number as text": (dict(style="0.5"), "-p style 0.5: input should be a valid number"),
+    "NaN": (dict(style=float("nan")), "-p style nan: input should be "),
+    "a mistyped name": (
+        dict(stgae=1),
+        "-p stgae: unknown parameter; did you mean stage? allowed here: stage, rev, style, anything",
+    ),
+    "another name": (dict(seed=1), "-p seed: unknown parameter; allowed here: stage, rev, style, anything"),
+    "a long name": ({"x" * 5000: 1}, f"-p {'x' * 79}…: unknown parameter; allowed here"),
+    "an import's name": (dict(Weight=1), "-p Weight: unknown parameter"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_parameters_stop_a_notebook_before_anything_is_written(case, execute):
+    parameters, message = WRONG[case]
+    said = execute(TYPED, **parameters)
+    assert said.startswith(f"typed.ipynb: {message}") and len(said.splitlines()) == 1 and len(said) < 250
+
+
+def test_each_wrong_parameter_has_a_line(execute):
+    assert execute(TYPED, stage=3, style=0.5, anything=3, sead=2).splitlines() == [
+        "typed.ipynb: -p stage 3: input should be 1 or 2",
+        "typed.ipynb: -p sead: unknown parameter; allowed here: stage, rev, style, anything",
+    ]
+
+
+def test_a_notebook_without_parameters_takes_none(execute):
+    none = "typed.ipynb: -p seed: unknown parameter; this notebook has none and reads params.yaml"
+    assert execute("# none", seed=1) == none
+    untagged = notebook("seed = 1")
+    untagged.cells[0].metadata.tags = []
+    assert execute(untagged, seed=1) == none
+
+
+@pytest.mark.parametrize("cell", ["%time\nstage = 1", "stage: Gone = 1", "import gone_for_good\nstage = 1"])
+def test_a_parameters_cell_that_cannot_be_read_is_named(cell, execute):
+    assert execute(cell, stage=1).startswith("typed.ipynb: its parameters cell cannot be read: ")
+
+
+@pytest.mark.parametrize("parameters", [{}, {"stage": 2}, {"style": 0}, {"rev": "main"}, {"anything": {"a": 1}}])
+def test_parameters_that_fit_pass(parameters):
+    nb = notebook(TYPED)
+    nb.metadata.papermill = {"parameters": parameters}
+    check_parameters(nb, "typed.ipynb")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_all_parameters_of_a_notebook_have_a_type_that_their_values_fit(path):
+    nb = nbformat.read(path, as_version=4)
+    (cell,) = (cell for cell in nb.cells if "parameters" in cell.metadata.get("tags", []))
+    exec(cell.source, values := {})
+    types = declared(cell.source)
+    assert Any not in types.values()
+    nb.metadata.papermill = {"parameters": {name: values[name] for name in types}}
+    check_parameters(nb, str(path))
+
+
 NOISY = """
 import os, sys, time
 from IPython.display import HTML, display
@@ -196,14 +301,14 @@ def test_the_kernel_is_told_whether_a_terminal_shows_stderr(monkeypatch, termina
     monkeypatch.setattr(os, "environ", {"PCONV_TTY": "1"})
     monkeypatch.setattr(os, "get_terminal_size", lambda fd: size)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    _prepare_environment()
+    prepare_environment()
     assert os.environ.get("PCONV_TTY") == told
 
 
 @pytest.mark.parametrize("given, wanted", [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
 def test_threads_do_not_wait_in_a_busy_loop_unless_asked_to(monkeypatch, given, wanted):
     monkeypatch.setattr(os, "environ", dict(given))
-    _prepare_environment()
+    prepare_environment()
     assert os.environ["OMP_WAIT_POLICY"] == wanted
 
 
@@ -217,7 +322,7 @@ def test_threads_do_not_wait_in_a_busy_loop_unless_asked_to(monkeypatch, given, 
 )
 def test_memory_errors_say_what_to_do(name, value):
     error = PapermillExecutionError(1, 1, "fit()", name, value, [f"{name}: {value}"])
-    *_, last = _cell_failed(error).splitlines()
+    *_, last = describe_failure(error).splitlines()
     assert "train.batch" in last and "data.size" in last
 
 

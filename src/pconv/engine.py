@@ -2,23 +2,29 @@
 
     papermill --engine reproducible --log-level WARNING --no-progress-bar notebooks/01-masks.ipynb reports/out.ipynb
 
-It is papermill's own engine; what it leaves out of the executed notebook is in pconv.notebook.clean.
+It is papermill's own engine. Before anything is run or written it compares the parameters that are passed, by `-p` say,
+with those that the notebook declares. What it leaves out of the executed notebook is in pconv.notebook.clean.
 """
 
 from __future__ import annotations
 
+import ast
+import difflib
 import os
 import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError, strip_color
 from papermill.iorw import LocalHandler, papermill_io
+from pydantic import TypeAdapter, ValidationError
 
+from pconv.errors import cut
 from pconv.notebook import clean
 
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|MemoryError", re.IGNORECASE)
@@ -39,10 +45,14 @@ class NotebookFile(LocalHandler):
 class ReproducibleEngine(NBClientEngine):
     @classmethod
     def execute_notebook(cls, nb, kernel_name, output_path=None, **kwargs):
-        """Run `nb` as papermill does, then clean it. Raises NotebookError, with the cell, if it fails."""
+        """Run `nb` as papermill does, then clean it.
+
+        Raises NotebookError, which names the parameter or the cell, if it cannot start or fails.
+        """
         # This module is loaded while papermill is imported, so papermill.execute is not there any earlier.
         from papermill.execute import raise_for_execution_errors
 
+        check_parameters(nb, kwargs.get("input_path") or "the notebook")
         if output_path:
             Path(output_path).parent.mkdir(parents=True, exist_ok=True)
             papermill_io.register(str(output_path), NotebookFile())
@@ -53,14 +63,14 @@ class ReproducibleEngine(NBClientEngine):
         except DeadKernelError as error:
             raise NotebookError(f"{_where(nb, output_path, **kwargs)}\n{_kernel_died()}") from error
         except PapermillExecutionError as error:
-            raise NotebookError(f"{_where(nb, output_path, **kwargs)}\n{_cell_failed(error)}") from error
+            raise NotebookError(f"{_where(nb, output_path, **kwargs)}\n{describe_failure(error)}") from error
         click.echo(f"{kwargs.get('input_path') or 'the notebook'} ran in {time.monotonic() - began:.0f} s", err=True)
         return clean(nb, Path.cwd())
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
         """Hand the kernel's output on as it comes; see papermill.engines.NBClientEngine."""
-        _prepare_environment()
+        prepare_environment()
         for name in ("stdout", "stderr"):
             kwargs[f"{name}_file"] = kwargs.get(f"{name}_file") or getattr(sys, name)
         quiet = ["--IPKernelApp.log_level=CRITICAL"]  # else it warns of its TCP transport at every start
@@ -69,7 +79,61 @@ class ReproducibleEngine(NBClientEngine):
         )
 
 
-def _prepare_environment() -> None:
+def check_parameters(nb, path: str) -> None:
+    """Raise NotebookError unless the notebook declares each parameter that papermill passes, with a type that fits."""
+    passed = nb.metadata.get("papermill", {}).get("parameters", {})
+    if not passed:
+        return
+    source = next((cell.source for cell in nb.cells if "parameters" in cell.metadata.get("tags", [])), "")
+    try:
+        known = declared(source)
+    except Exception as error:  # an import may raise anything
+        raise NotebookError(f"{path}: its parameters cell cannot be read: {error}") from None
+    problems = [
+        _wrong(name, value, known[name]) if name in known else _unknown(name, known) for name, value in passed.items()
+    ]
+    if any(problems):
+        raise NotebookError("\n".join(f"{path}: {problem}" for problem in problems if problem))
+
+
+def declared(source: str) -> dict[str, Any]:
+    """Return the names that a parameters cell assigns to, each with its type: `name: type = value`.
+
+    Nothing of the cell is run but what it imports, since types may come from there.
+    """
+    types, imported = {}, {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(node), imported)
+        elif isinstance(node, ast.AnnAssign):
+            types[ast.unparse(node.target)] = eval(ast.unparse(node.annotation), imported)
+        elif isinstance(node, ast.Assign):
+            types |= {ast.unparse(target): Any for target in node.targets}
+    return types
+
+
+def _unknown(name: str, known: dict[str, Any]) -> str:
+    near = difflib.get_close_matches(name[:80], known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    allowed = f"allowed here: {', '.join(known)}" if known else "this notebook has none and reads params.yaml"
+    return f"-p {cut(name)}: unknown parameter; {hint}{allowed}"
+
+
+def _wrong(name: str, value, kind) -> str | None:
+    """Return what is wrong with a parameter's value, if anything. An integer will do for a floating-point number."""
+    try:
+        taken = TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+    else:
+        if type(taken) is type(value) or (type(taken), type(value)) == (float, int):
+            return None
+        problem = f"Input should be {taken!r}"  # which True or 1.0 equals
+    text = f"; -r {name} passes it as text" if kind is str else ""
+    return f"-p {name} {cut(value)}: {problem[0].lower()}{problem[1:]}{text}"
+
+
+def prepare_environment() -> None:
     """Set what the kernel inherits: a fixed hash seed, how threads wait, PCONV_TTY if progress may redraw its line."""
     os.environ["PYTHONHASHSEED"] = "0"
     # By default OpenMP's threads wait for each other in a busy loop. Where another program needs a core, as in most
@@ -99,7 +163,7 @@ def _kernel_died() -> str:
     )
 
 
-def _cell_failed(error: PapermillExecutionError) -> str:
+def describe_failure(error: PapermillExecutionError) -> str:
     message = f"{error.ename}: {error.evalue}"
     text = strip_color("\n".join(error.traceback)) or message
     return f"{text}\nThe memory ran out: {LESS_MEMORY}." if OUT_OF_MEMORY.search(message) else text
