@@ -75,6 +75,17 @@ def test_without_a_hole_the_image_comes_back():
     assert inpaint(model, image[:0], mask[:0]).shape == (0, 3, 37, 53)
 
 
+@pytest.mark.parametrize("hole", [True, False])
+def test_the_result_is_an_ordinary_tensor(hole):
+    """Without a gradient, although the image has one, and free to be changed in place."""
+    _, (image, mask) = network(), sample()
+    image.requires_grad_()
+    comp = inpaint(network(), image, mask if hole else torch.ones_like(mask))
+    assert not comp.requires_grad
+    comp.mul_(255)
+    assert image.max() <= 1
+
+
 def change(tensor, value, where=(0, 0, 0, 0)):
     tensor = tensor.clone()
     tensor[where] = value
@@ -88,6 +99,10 @@ WRONG = {
     "a value below 0": (change(IMAGE, -0.25), MASK, "got -0.25 to"),
     "bytes": ((255 * IMAGE).byte(), MASK, "floating-point numbers, got torch.uint8: 0..255 / 255"),
     "integers": ((255 * IMAGE).long(), MASK, "got torch.int64"),
+    "eight bits": (IMAGE.to(torch.float8_e4m3fn), MASK, "got torch.float8_e4m3fn"),
+    "a sparse image": (IMAGE.to_sparse(), MASK, "expected images of plain real numbers, got torch.sparse_coo"),
+    "a sparse mask": (IMAGE, MASK.to_sparse(), "expected masks of plain real numbers, got torch.sparse_coo"),
+    "a complex mask": (IMAGE, MASK.to(torch.complex64), "expected masks of plain real numbers, got .* torch.complex64"),
     "complex numbers": (IMAGE.to(torch.complex64), MASK, "got torch.complex64"),
     "NaN in a valid pixel": (change(IMAGE, torch.nan), MASK, "1 values of valid pixels are not finite"),
     "infinity in a valid pixel": (change(IMAGE, torch.inf), MASK, "1 values of valid pixels are not finite"),
@@ -124,14 +139,21 @@ def test_what_does_not_fit_is_refused(case):
     assert isinstance(caught.value, PConvError | ValueError) and len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_weights_that_are_not_finite_are_named(value):
-    model = network()
-    with torch.no_grad():
-        model.decoder[1].conv.weight[0, 0, 0, 0] = value
+@pytest.mark.parametrize("model", ["models/stage2/best.safetensors", None, torch.nn.Conv2d(3, 3, 1), IMAGE])
+def test_what_is_no_network_is_refused(model):
     with pytest.raises(
-        InpaintError, match=r"not finite \(NaN or infinity\) in decoder.1.conv.weight and 0 other tensors"
+        InpaintError, match=r"expected a network as load_model\(path\) gives it, got (str|None|Conv|Tens)"
     ):
+        inpaint(model, IMAGE, MASK)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("name", ["decoder.1.conv.weight", "decoder.2.conv.bias"])
+def test_weights_that_are_not_finite_are_named(name, value):
+    """Also the last bias: an infinite prediction is not to be clamped to white or black."""
+    model = network()
+    model.get_parameter(name).data.flatten()[0] = value
+    with pytest.raises(InpaintError, match=rf"not finite \(NaN or infinity\) in {name} and 0 other tensors"):
         inpaint(model, IMAGE, MASK)
 
 
@@ -140,7 +162,11 @@ def test_weights_that_overflow_are_said_to_be_too_large():
     with torch.no_grad():
         for block in model.encoder:
             block.conv.weight.mul_(1e20)
-    with pytest.raises(InpaintError, match="not finite although the weights are: they are too large"):
+    with pytest.raises(InpaintError, match="not finite although the weights are: they are too large or no variances"):
+        inpaint(model, IMAGE, MASK)
+    model = network()
+    model.encoder[1].norm.running_var.fill_(-1)
+    with pytest.raises(InpaintError, match="too large or no variances; load others"):
         inpaint(model, IMAGE, MASK)
 
 
@@ -174,3 +200,11 @@ def test_the_size_that_an_error_asks_for_is_small_enough(edge):
         inpaint(model, image, mask)
     smaller = torch.nn.functional.interpolate(mask, scale_factor=0.37, mode="nearest")
     assert inpaint(model, image[..., : smaller.shape[2], : smaller.shape[3]], smaller).isfinite().all()
+
+
+def test_a_very_wide_hole_is_not_asked_to_be_scaled_to_nothing():
+    model = network(depth=2)
+    mask = torch.zeros(1, 1, 8, 3000)
+    mask[..., :10] = 1
+    with pytest.raises(InpaintError, match=r"fill a copy of at most 0\.0\d*[1-9]"):
+        inpaint(model, torch.full((1, 3, 8, 3000), 0.25), mask)
