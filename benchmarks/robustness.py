@@ -10,13 +10,26 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from hostile import OUTCOMES, judge
+from hostile import OUTCOMES, Case, Outcome, judge
 from hostile.preload import CASES
 
 from pconv.progress import Progress
 from pconv.project import project_root
+
+COMMAND = "python benchmarks/robustness.py"
+INTRODUCTION = f"""# Hostile input
+
+What the project makes of files, parameters, tensors and commands that are damaged, misleading or merely unusual.
+*Right*: the result is what it should be. *Refused*: a short message names the file, the key or the argument and says
+what is wrong with it. The other three are faults: a *traceback* (or a message that does not help), a *hang* (no end
+after a minute) and *wrong* (a result in silence that it should not be). Every case is a few lines in
+`benchmarks/hostile/`, and the tests try them all. `{COMMAND}` makes this page and `reports/robustness.json`.
+
+"""
 
 
 def main() -> None:
@@ -24,46 +37,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("part", nargs="?", default="", help="try only the cases whose kind or name contains this")
     part = parser.parse_args().part
-    cases = [case for case in CASES if part in case.kind or part in case.name]
-    kinds = {kind: [case for case in cases if case.kind == kind] for kind in dict.fromkeys(case.kind for case in cases)}
+    kinds = by_kind(case for case in CASES if part in case.kind or part in case.name)
     with ThreadPoolExecutor(2) as pool:
-        found = dict(zip(kinds, Progress(pool.map(judge, kinds.values()), desc="kind", total=len(kinds)), strict=True))
-    for kind, outcomes in found.items():
-        for case, one in zip(kinds[kind], outcomes, strict=True):
-            if one.fault:
-                print(f"{kind}, {case.name}: {one.outcome}: {one.said}")
-    counts = {kind: Counter(one.outcome for one in outcomes) for kind, outcomes in found.items()}
-    print(table(counts))
+        found = list(Progress(pool.map(judge, kinds.values()), desc="kind", total=len(kinds)))
+    values = report({kind: list(zip(kinds[kind], one, strict=True)) for kind, one in zip(kinds, found, strict=True)})
+    print(page(values).removeprefix(INTRODUCTION))
     if not part:
-        write(counts)
-    sys.exit(any(one.fault for outcomes in found.values() for one in outcomes))
+        write(project_root(Path(__file__)), values)
+    sys.exit(bool(values["faults"]))
 
 
-def table(counts: dict[str, Counter]) -> str:
-    """Return the counts as a Markdown table: a row for each kind, a column for each outcome, and their sums."""
-    whole = {**counts, "all": sum(counts.values(), Counter())}
-    rows = [["input", "cases", *OUTCOMES]]
-    rows += [[kind, row.total(), *(row[outcome] for outcome in OUTCOMES)] for kind, row in whole.items()]
+def by_kind(cases: Iterable[Case]) -> dict[str, list[Case]]:
+    """Return the cases of each kind, in alphabetical order of the kinds."""
+    kinds: dict[str, list[Case]] = {}
+    for case in cases:
+        kinds.setdefault(case.kind, []).append(case)
+    return dict(sorted(kinds.items()))
+
+
+def report(judged: dict[str, list[tuple[Case, Outcome]]]) -> dict:
+    """Return what reports/robustness.json says: the counts of each kind, and the faults one by one."""
+    counts = {kind: Counter(outcome.outcome for _, outcome in pairs) for kind, pairs in judged.items()}
+    faults = [
+        f"{kind}, {case.name}: {outcome.outcome}: {outcome.said}"
+        for kind, pairs in judged.items()
+        for case, outcome in pairs
+        if outcome.fault
+    ]
+    kinds = {kind: {"cases": row.total()} | {name: row[name] for name in OUTCOMES} for kind, row in counts.items()}
+    return {"command": COMMAND, "kinds": kinds, "faults": faults}
+
+
+def page(values: dict) -> str:
+    """Return docs/robustness.md: a table with a row for each kind, and the faults, if any."""
+    columns = ["cases", *OUTCOMES]
+    kinds = values["kinds"]
+    whole = {column: sum(row[column] for row in kinds.values()) for column in columns}
+    rows = [["input", *columns], ["---"] * (1 + len(columns))]
+    rows += [[kind, *(row[column] for column in columns)] for kind, row in (kinds | {"all": whole}).items()]
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+    faults = ["", *(f"- {fault}" for fault in values["faults"])] if values["faults"] else []
+    return INTRODUCTION + "\n".join(lines + faults) + "\n"
 
 
-def write(counts: dict[str, Counter]) -> None:
-    """Write the counts for the reader and for programs."""
-    values = {kind: {"cases": row.total()} | {name: row[name] for name in OUTCOMES} for kind, row in counts.items()}
-    (project_root() / "reports" / "robustness.json").write_text(json.dumps(values, indent=2) + "\n")
-    (project_root() / "docs" / "robustness.md").write_text(INTRODUCTION + table(counts) + "\n")
+def write(root: Path, values: dict) -> None:
+    """Write the counts for programs and for the reader."""
+    (root / "reports" / "robustness.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    (root / "docs" / "robustness.md").write_text(page(values))
 
-
-INTRODUCTION = """# Hostile input
-
-What the project makes of files, parameters and commands that are damaged, misleading or merely unusual. *Right*: the
-result is what it should be. *Refused*: one short message names the file, the key or the cell and says what to do. The
-other three are faults: a *traceback* (or a message that does not help), a *hang* (no end after 20 seconds) and *wrong*
-(a result in silence that it should not be). Every case is a few lines in `benchmarks/hostile/`, and the tests run them
-too. This page is made by `python benchmarks/robustness.py`.
-
-"""
 
 if __name__ == "__main__":
     main()

@@ -2,22 +2,22 @@
 
 import importlib
 import sys
-from collections import Counter
 
 import hostile
 import pytest
-from hostile import Case, judge, outcome
+from hostile import Case, Outcome, judge, outcome
 from hostile.preload import CASES
 from repository import PATIENCE
-from robustness import table
+from robustness import by_kind, page, report
 
 from pconv.errors import PConvError
 
+KINDS = by_kind(CASES)
 
-@pytest.mark.parametrize("kind", dict.fromkeys(case.kind for case in CASES))
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_hostile_input_is_right_or_refused(kind):
-    cases = [case for case in CASES if case.kind == kind]
-    found = zip(cases, judge(cases, PATIENCE), strict=True)
+    found = zip(KINDS[kind], judge(KINDS[kind], PATIENCE), strict=True)
     faults = [f"{case.name}: {one.outcome}: {one.said}" for case, one in found if one.fault]
     assert not faults, "\n".join(faults)
 
@@ -92,12 +92,18 @@ table("awkward", write, {"leaves a file": (None,), "finds no file": (None,)})
 """
 
 
-def test_a_table_of_counts():
-    counts = {"masks": Counter(right=2, refused=1), "weights": Counter(hang=1)}
-    assert table(counts).splitlines() == [
-        "| input | cases | right | refused | traceback | hang | wrong |",
-        "|---|---|---|---|---|---|---|",
+def test_the_report_of_cases_and_its_page():
+    cases = [Case("masks", name, wrong, None) for name in "abc"] + [Case("folders", "d", wrong, None)]
+    outcomes = [Outcome("right"), Outcome("refused", "too large"), Outcome("right"), Outcome("hang", "no end")]
+    judged = dict(zip(cases, outcomes, strict=True))
+    values = report({kind: [(case, judged[case]) for case in some] for kind, some in by_kind(cases).items()})
+    assert values["kinds"]["masks"] == {"cases": 3, "right": 2, "refused": 1, "traceback": 0, "hang": 0, "wrong": 0}
+    assert page(values).partition("\n| ")[2].splitlines() == [
+        "input | cases | right | refused | traceback | hang | wrong |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| folders | 1 | 0 | 0 | 0 | 1 | 0 |",
         "| masks | 3 | 2 | 1 | 0 | 0 | 0 |",
-        "| weights | 1 | 0 | 0 | 0 | 1 | 0 |",
         "| all | 4 | 2 | 1 | 0 | 1 | 0 |",
+        "",
+        "- folders, d: hang: no end",
     ]

@@ -30,7 +30,7 @@ from pconv.errors import PConvError
 
 OUTCOMES = ("right", "refused", "traceback", "hang", "wrong")  # the last three are faults
 LONGEST, MOST_LINES = 600, 10  # characters of a line, and lines, of a message that somebody reads
-SECONDS = 20  # that a case may take
+SECONDS = 60  # that a case may take, on a machine with much else to do
 START_SECONDS = 300  # that a process may take to import PyTorch on a machine with much else to do
 
 

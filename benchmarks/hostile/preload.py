@@ -1,5 +1,7 @@
 """Import the cases of all kinds: the one module that knows them."""
 
-from hostile import CASES, checkpoints, indexes, masks, measures, parameters, weights
+from hostile import CASES, checkpoints, indexes, masks, measures, network, parameters, weights
 
-__all__ = ["CASES", "checkpoints", "indexes", "masks", "measures", "parameters", "weights"]
+KINDS = (checkpoints, indexes, masks, measures, network, parameters, weights)
+
+__all__ = ["CASES", "KINDS"]

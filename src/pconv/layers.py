@@ -134,6 +134,8 @@ def check_masked(x: Tensor, mask: Tensor, channels: int | None = None) -> None:
     """
     if x.dim() != 4 or (channels is not None and x.shape[1] != channels):
         raise ValueError(f"expected features (N, {channels or 'C'}, H, W), got {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise ValueError(f"expected floating-point features, got {x.dtype}: use .float(), and divide 0..255 by 255")
     expected = (x.shape[0], 1, *x.shape[2:])
     if mask.shape != expected:
         raise ValueError(
