@@ -67,7 +67,7 @@ def one_core(params: Params, count: int, keep: bool) -> float:
 
 def decoders(params: Params) -> dict:
     """Megapixels a second that one core decodes from the training split's JPEG files, at most 50 of them."""
-    paths = [path for path in read_manifest(params.data, "train") if path.suffix.lower() in (".jpg", ".jpeg")][:50]
+    paths = [p.path for p in read_manifest(params.data, "train") if p.path.suffix.lower() in (".jpg", ".jpeg")][:50]
     encoded = [np.fromfile(path, np.uint8) for path in paths]
     tensors = [torch.from_numpy(data) for data in encoded]
     pixels = sum(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., 0].size for data in encoded)

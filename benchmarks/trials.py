@@ -80,11 +80,14 @@ def project(folder: Path, root: Path) -> None:
     (folder / "dvc.yaml").touch()
     (folder / "data").mkdir()
     (folder / "data" / "masks").symlink_to(root / "data" / "masks")
-    shutil.copytree(root / "data" / "images", folder / "data" / "images")
-    manifest = folder / "data" / "images" / "manifest.csv"
-    rows = pd.read_csv(manifest)
-    rows.loc[rows["path"].isin(HELD_OUT), "split"] = "val"
-    rows.to_csv(manifest, index=False)
+    images = folder / "data" / "images"
+    shutil.copytree(root / "data" / "images", images)
+    train, val = (pd.read_csv(images / f"{split}.csv") for split in ("train", "val"))
+    held_out = train["path"].isin(HELD_OUT)
+    train[~held_out].to_csv(images / "train.csv", index=False)
+    pd.concat([train[held_out], val]).to_csv(images / "val.csv", index=False)
+    for name in HELD_OUT:
+        (images / "packaged" / "train" / name).rename(images / "packaged" / "val" / name)
 
 
 def validation_batch(params: Params):

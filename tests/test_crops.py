@@ -75,13 +75,13 @@ def test_photographs_and_masks_come_from_their_own_split(tiny, spy):
     for split, dataset in (("train", TrainingCrops(params, 1, COUNT)), ("val", ValidationCrops(params))):
         spy["photographs"].clear(), spy["masks"].clear()
         samples(dataset)
-        assert {path.parent.name for path in spy["photographs"]} == {split}
+        assert {photograph.path.parent.name for photograph in spy["photographs"]} == {split}
         assert {path.parent.name for path in spy["masks"]} == {split}
 
 
 def test_every_photograph_comes_once_in_each_pass_in_changing_order(tiny, spy):
     samples(TrainingCrops(tiny.set(), 1, COUNT))
-    passes = [tuple(path.stem for path in spy["photographs"][n : n + 3]) for n in range(0, COUNT, 3)]
+    passes = [tuple(photograph.path.stem for photograph in spy["photographs"][n : n + 3]) for n in range(0, COUNT, 3)]
     assert all(sorted(one) == ["0", "1", "2"] for one in passes)
     assert len(set(passes)) > 1
 
@@ -111,7 +111,7 @@ def test_images_are_flipped_and_masks_turned_and_flipped(tiny, monkeypatch):
 
 def test_validation_takes_photographs_and_masks_in_turn(tiny, spy):
     samples(ValidationCrops(tiny.set(train__validation=7)))
-    assert [path.stem for path in spy["photographs"]] == list("0101010")
+    assert [photograph.path.stem for photograph in spy["photographs"]] == list("0101010")
     assert [path.stem for path in spy["masks"]] == [f"0000{n}" for n in (0, 1, 2, 0, 1, 2, 0)]
 
 

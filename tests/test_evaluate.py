@@ -10,7 +10,7 @@ from torch import nn
 
 from pconv import evaluate
 from pconv.data.decoding import read_image, write_image
-from pconv.data.manifest import write_manifest
+from pconv.data.selection import write_manifests
 from pconv.masks.convention import BINS, bin_name
 from pconv.masks.files import write_hole
 from pconv.masks.sets import write_masks
@@ -72,7 +72,7 @@ class Spy(Method):
 def make_params(**evaluate):
     return Params.model_validate(
         {
-            "data": {"source": "folder", "folder": "photographs", "size": SIZE, "crop": [0.4, 0.9]},
+            "data": {"source": "folder", "folder": "photographs", "min_side": 1, "size": SIZE, "crop": [0.4, 0.9]},
             "masks": {"train": 1, "val": 1, "test": PER_GROUP},
             "model": {"width": 4, "depth": 3},
             "evaluate": {"baselines": ["mean fill", "navier-stokes"], **evaluate},
@@ -90,9 +90,9 @@ def params(tmp_path, monkeypatch):
         folder = tmp_path / "photographs" / split
         folder.mkdir(parents=True, exist_ok=True)
         ramp = np.linspace(0, 150, 60)[:, None, None] + np.linspace(0, 50, 70)[:, None]
-        write_image(folder / f"{i}.png", (ramp + rng.integers(0, 50, (60, 70, 3))).astype(np.uint8))
+        write_image(folder / f"{i}.png", (ramp * (1 - i / 8) + rng.integers(0, 50, (60, 70, 3))).astype(np.uint8))
     params = make_params()
-    write_manifest(params.data)
+    write_manifests(params.data)
     write_masks(params)
     return params
 

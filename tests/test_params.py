@@ -151,7 +151,11 @@ WRONG_VALUES = {  # of the right type, but out of range
     "seed": [-1, 2**32],
     "data.source": ["imagenet"],
     "data.folder": [],
-    "data.size": [15, 0, -128],
+    "data.check": ["pixels"],
+    "data.min_side": [0, -1],
+    "data.max_pixels": [0, 2**27 + 1],
+    "data.max_rejected": [-0.1, 1.1, float("nan")],
+    "data.size": [15, 0, -128, 8193],
     "data.crop": [[], [0.5], [0.2, 0.3, 0.4], [0.6, 0.3], [0.0, 0.5], [0.5, 1.5], [-0.1, 0.5], [float("nan"), 0.5]],
     "masks.train": [0, -1],
     "masks.val": [0, -1],
@@ -187,6 +191,7 @@ WRONG_VALUES = {  # of the right type, but out of range
 WRONG_TYPES = [True, "x", 1.5, [True], {"a": 1}, None]
 RIGHT_TYPES = {  # those of WRONG_TYPES that a key may be
     "data.folder": ["x", None],
+    "data.max_rejected": [],
     "loss.vgg": ["x"],
     "train.checkpoint_seconds": [1.5],
     "train.recolour": [True],
@@ -218,6 +223,10 @@ def test_a_wrong_value_is_named_with_file_key_and_value(write, key):
     [
         ("seed", 2**32 - 1),
         ("data.size", 16),
+        ("data.size", 8192),
+        ("data.max_pixels", 2**27),
+        ("data.max_rejected", 0),
+        ("data.max_rejected", 1),
         ("data.crop", [1, 1.0]),
         ("model.depth", 7),
         ("loss.style", 0),
@@ -237,7 +246,11 @@ def test_values_at_the_edge_are_allowed(write, key, value):
 @pytest.mark.parametrize(
     "content, expected",
     [
-        ({"data": {"siz": 64}}, "data.siz: unknown key; did you mean size? allowed here: crop, folder, size, source"),
+        (
+            {"data": {"siz": 64}},
+            "data.siz: unknown key; did you mean size? allowed here: check, crop, folder, "
+            "max_pixels, max_rejected, min_side, size, source",
+        ),
         (
             {"train": {"stage1": {"lr": 0.1, "epoch": 3}}},
             "train.stage1.epoch: unknown key; did you mean epochs? allowed here: epochs, lr, lr_end, steps",
@@ -251,6 +264,11 @@ def test_values_at_the_edge_are_allowed(write, key, value):
         (
             {"data": {"source": "folder", "folder": None}},
             "data.folder = None: data.source = folder needs the path of a folder of photographs",
+        ),
+        (
+            {"data": {"source": "packaged", "folder": "mine"}},
+            "data.folder = 'mine': not used with data.source = packaged; set data.folder to null, or data.source to "
+            "folder",
         ),
         ({"data": {"crop": [0.6, 0.3]}}, "data.crop = [0.6, 0.3]: the smaller fraction comes first"),
         (

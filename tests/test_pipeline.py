@@ -120,6 +120,8 @@ def other(key, value):
         return ["telea"]
     if key == "data.crop":
         return [0.4, 0.5]
+    if key == "data.check":
+        return "decode"
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
@@ -133,6 +135,10 @@ USERS = {  # the stages that a change of the key makes out of date, directly
     "seed": ALL,
     "data.source": {"images", "layer", "unet", "evaluate"} | TRAIN,
     "data.folder": {"images", "layer", "unet", "evaluate"} | TRAIN,
+    "data.check": {"images"},
+    "data.min_side": {"images"},
+    "data.max_pixels": {"images"},
+    "data.max_rejected": {"images"},
     "data.size": {"masks", "unet", "evaluate"} | TRAIN,
     "data.crop": {"unet", "evaluate"} | TRAIN,
     "masks": {"masks"},

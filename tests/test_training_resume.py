@@ -180,6 +180,10 @@ def test_a_checkpoint_of_another_precision_is_not_used(resumed_after):
     [
         ("train__workers", 1),
         ("train__checkpoint_seconds", 7),
+        ("data__check", "decode"),
+        ("data__min_side", 2),
+        ("data__max_pixels", 2**21),
+        ("data__max_rejected", 0.5),
         ("train__stage2__lr", 0.1),
         ("evaluate__baselines", ["telea"]),
     ],
@@ -191,7 +195,8 @@ def test_what_changes_no_result_starts_nothing_afresh(resumed_after, key, value)
 @pytest.mark.parametrize(
     "file, name",
     [
-        ("data/images/manifest.csv", "photographs"),
+        ("data/images/train.csv", "train photographs"),
+        ("data/images/val.csv", "val photographs"),
         ("data/masks/train/index.csv", "train masks"),
         ("data/masks/val/index.csv", "val masks"),
     ],
@@ -228,7 +233,6 @@ def test_a_checkpoint_of_other_vgg_weights_is_not_used(tiny, killed_at, capfd, m
 DECIDES_NOTHING = {
     "checks.py",
     "data/__init__.py",
-    "data/sources.py",
     "errors.py",
     "files.py",
     "masks/__init__.py",

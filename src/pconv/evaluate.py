@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pconv import baselines, metrics
 from pconv.data.crops import random_crop
-from pconv.data.manifest import image_root, read_manifest, read_photograph
+from pconv.data.manifest import read_manifest, read_photograph
 from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError
 from pconv.inpaint import composite
@@ -68,15 +68,14 @@ class Crops(Sequence):
         if isinstance(i, slice):
             return [self[n] for n in range(*i.indices(len(self)))]
         row = self.masks.iloc[i]
-        path = self.photographs[i % len(self.photographs)]
+        photograph = self.photographs[i % len(self.photographs)]
         rng = np.random.default_rng([self.params.seed, int.from_bytes(b"crop"), i])
-        pixels = random_crop(read_photograph(path), self.params.data.size, self.params.data.crop, rng)
+        pixels = random_crop(read_photograph(photograph), self.params.data.size, self.params.data.crop, rng)
         gt = to_tensor(pixels)
         mask = hole_to_mask(read_hole(mask_folder("test") / row.file))
         if mask.shape[1:] != gt.shape[1:]:
             raise EvaluationError(f"masks are {len(mask[0])} px, crops {len(gt[0])} px: run `dvc repro masks` first")
-        name = path.relative_to(image_root(self.params.data)).as_posix()
-        return Crop(i, name, row.bin, bool(row.border == 0), float(row.hole_ratio), gt, mask)
+        return Crop(i, photograph.name, row.bin, bool(row.border == 0), float(row.hole_ratio), gt, mask)
 
     def one_per_bin(self) -> list[Crop]:
         """Return the same few crops whenever pictures are shown: the first of each bin."""

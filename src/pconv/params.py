@@ -32,6 +32,12 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
+NEUTRAL = {  # keys that change no result, once the photographs are listed
+    "data": {"check", "min_side", "max_pixels", "max_rejected"},
+    "train": {"workers", "checkpoint_seconds"},
+}
+
+
 class ParamsError(PConvError, ValueError):
     """A parameter file that cannot be used; the message names the file, the key and what is allowed."""
 
@@ -51,7 +57,21 @@ class Data(Section):
     folder: str | None = Field(
         None, description="The path of a folder of photographs, searched with its subfolders, if source is folder."
     )
-    size: Annotated[int, Field(ge=16)] = Field(512, description="The side of a crop as the network sees it, in pixels.")
+    check: Literal["header", "decode"] = Field(
+        "header",
+        description="How each photograph is looked at before anything is trained: by its header and a thumbnail, or "
+        "decoded whole, as in training, which takes half as long again.",
+    )
+    min_side: Count = Field(64, description="The least side of a photograph, in pixels; smaller ones are rejected.")
+    max_pixels: Annotated[int, Field(ge=1, le=2**27)] = Field(
+        2**26, description="The most pixels of a photograph; larger ones are rejected before they are decoded."
+    )
+    max_rejected: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05, description="The fraction of all photographs above which rejected ones stop the run."
+    )
+    size: Annotated[int, Field(ge=16, le=8192)] = Field(
+        512, description="The side of a crop as the network sees it, in pixels."
+    )
     crop: Annotated[list[Share], Field(min_length=2, max_length=2)] = Field(
         [1.0, 1.0],
         description="The least and the greatest side of a crop before it is resized, as fractions of the photograph's "
@@ -63,6 +83,11 @@ class Data(Section):
         if self.source == "folder" and not self.folder:
             raise ValueError(
                 f"data.folder = {self.folder!r}: data.source = folder needs the path of a folder of photographs"
+            )
+        if self.source == "packaged" and self.folder is not None:
+            raise ValueError(
+                f"data.folder = {cut(repr(self.folder))}: not used with data.source = packaged; set data.folder to "
+                "null, or data.source to folder"
             )
         if self.crop[0] > self.crop[1]:
             raise ValueError(f"data.crop = {self.crop}: the smaller fraction comes first")

@@ -30,7 +30,7 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def image_folder() -> Path:
-    """Return the folder of the manifest and of the packaged photographs."""
+    """Return the folder of the lists of photographs and of the packaged ones."""
     return project_root() / "data" / "images"
 
 

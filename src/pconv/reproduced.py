@@ -20,7 +20,7 @@ import pandas as pd
 from ruamel.yaml import YAML, YAMLError
 
 from pconv.errors import PConvError
-from pconv.params import flat
+from pconv.params import NEUTRAL, flat
 from pconv.project import project_root
 
 DEVIATIONS = 4  # standard deviations of the measured runs, to either side of their mean
@@ -204,8 +204,9 @@ def _params(lock: dict) -> dict:
 
 
 def _changed(old: dict, new: dict) -> list[str]:
-    """Name the parameters that both have, with other values."""
-    return sorted(key for key in old.keys() & new.keys() if old[key] != new[key])
+    """Name the parameters that change a result and that both have, with other values."""
+    neutral = {f"{section}.{key}" for section, keys in NEUTRAL.items() for key in keys}
+    return sorted(key for key in old.keys() & new.keys() - neutral if old[key] != new[key])
 
 
 def _outputs(lock: dict, stage: str) -> dict[str, str]:

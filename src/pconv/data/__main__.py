@@ -1,15 +1,19 @@
-"""The stage `images`: writes the manifest. Run it with `python -m pconv.data`."""
+"""The stage `images`: lists the photographs. Run it with `python -m pconv.data`."""
 
 from __future__ import annotations
 
 import sys
 
-from pconv.data.manifest import write_manifest
+from pconv.data.selection import write_manifests
+from pconv.errors import PConvError
 from pconv.params import load_params
+from pconv.project import image_folder
 
 if __name__ == "__main__":
     try:
-        counts = write_manifest(load_params().data)
-    except ValueError as error:
+        counts = write_manifests(load_params().data)
+    except (PConvError, OSError) as error:
         sys.exit(str(error))
-    print("photographs:", ", ".join(f"{count} {split}" for split, count in counts.items()))
+    print("photographs:", ", ".join(f"{count:,} {what}" for what, count in counts.items()))
+    if counts["rejected"]:
+        print(f"those rejected are listed, with the reasons, in {image_folder() / 'rejected.csv'}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import warnings
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -14,46 +17,85 @@ from pconv.errors import PConvError
 from pconv.files import open_file, write_file
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM")  # as Pillow calls them
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I;16L")  # that OpenCV decodes rightly
+MAX_PIXELS = 2**26  # 8192 x 8192: a small file can hold any number of pixels
+MOST_BYTES = 8 * MAX_PIXELS  # of a file: 16 bits, four channels and no compression
+_FILTERS = threading.Lock()  # Python's filters of warnings are those of the whole process
 Image.init()  # it loads some of its formats only when it is told to
-
-
-MAX_PIXELS = 80_000_000  # 240 MB once decoded
 
 
 class ImageError(PConvError, ValueError):
     """A photograph or a folder of photographs that cannot be used; the message names it."""
 
 
-def open_header(encoded: bytes, name: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read the header of an encoded image and no pixel: what Pillow knows about its size, format and frames.
+def open_header(
+    file: BinaryIO, name: str | Path, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
+) -> Image.Image:
+    """Read the header of an image file and no pixel: what Pillow knows about its size, format and frames.
 
-    Raises ImageError with the name if the bytes are no image of FORMATS, or one of more than `max_pixels` pixels.
+    Raises ImageError with the name if the file is no image of one of the formats, or one of more than `max_pixels`
+    pixels.
     """
-    if not encoded:
+    if not file.read(1):
         raise ImageError(f"{name}: not an image: the file is empty")
+    file.seek(0)
     try:
-        with warnings.catch_warnings():
+        with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large images, which are refused below, and odd metadata
-            header = Image.open(BytesIO(encoded), formats=FORMATS)
+            header = Image.open(file, formats=formats)
     except Image.DecompressionBombError:
-        raise ImageError(f"{name}: more than {max_pixels:,} pixels; make it smaller") from None
+        raise ImageError(f"{name}: {_more_than(max_pixels)}") from None
     except Exception:  # hostile headers make Pillow raise almost anything
-        raise ImageError(f"{name}: not an image that can be read (JPEG, PNG, WebP, TIFF, BMP or PPM)") from None
-    if header.width * header.height > max_pixels:
-        size = f"{header.width:,} x {header.height:,} pixels"
-        raise ImageError(f"{name}: {size}, more than the {max_pixels:,} allowed; make it smaller")
+        raise ImageError(f"{name}: not an image that can be read ({', '.join(formats)})") from None
+    check_size(header.width, header.height, name, max_pixels)
     return header
 
 
-def decode(
-    encoded: bytes, name: str | Path, flags: int = cv2.IMREAD_COLOR_RGB, max_pixels: int = MAX_PIXELS
-) -> np.ndarray:
-    """Decode an encoded image by OpenCV's `flags`; by default to (H, W, 3) uint8 RGB, turned as EXIF asks.
+def check_size(width: int, height: int, name: str | Path, max_pixels: int = MAX_PIXELS) -> None:
+    """Raise ImageError with the name if an image has more than `max_pixels` pixels."""
+    if width * height > max_pixels:
+        raise ImageError(f"{name}: {width:,} x {height:,} px are {_more_than(max_pixels)}")
 
-    Raises ImageError with the name for what is no whole image, and before any pixel is decoded for more than
-    `max_pixels` pixels.
+
+def _more_than(pixels: int) -> str:
+    count = f"{pixels / 1e6:.0f} million" if pixels >= 1e6 else f"{pixels:,}"
+    return f"more than {count} pixels, the most that is decoded; scale it down"
+
+
+def open_photograph(encoded: bytes, name: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read the header of an encoded photograph, as `open_header` does, and make sure that it can be used as one.
+
+    Raises ImageError with the name also for several pictures in one file, for pixels that are neither grey nor colours,
+    and for a photograph that is transparent in places: nobody can tell what is meant to be there.
     """
-    open_header(encoded, name, max_pixels)
+    header = open_header(BytesIO(encoded), name, max_pixels)
+    try:
+        frames = getattr(header, "n_frames", 1)
+    except Exception:  # it reads on, and may meet anything
+        raise ImageError(f"{name}: not an image that can be read; it is damaged or cut short") from None
+    if frames > 1 and header.format != "MPO":  # of MPO, which cameras write, the first is the photograph
+        raise ImageError(f"{name}: holds {frames} pictures; save the one that is meant")
+    if header.mode not in MODES:
+        raise ImageError(f"{name}: pixels of the kind {header.mode}; save it in RGB or grey")
+    if header.has_transparency_data:
+        image = decode_pixels(encoded, name, cv2.IMREAD_UNCHANGED)
+        if image.shape[2:] == (4,) and image[..., 3].min() < np.iinfo(image.dtype).max:
+            raise ImageError(f"{name}: transparent in places; save it without transparency")
+    return header
+
+
+def decode(encoded: bytes, name: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode a photograph to (H, W, 3) uint8 RGB, turned as EXIF asks.
+
+    Raises ImageError with the name for what is no whole photograph, and before any pixel is decoded for one of more
+    than `max_pixels` pixels.
+    """
+    open_photograph(encoded, name, max_pixels)
+    return decode_pixels(encoded, name)
+
+
+def decode_pixels(encoded: bytes, name: str | Path, flags: int = cv2.IMREAD_COLOR_RGB) -> np.ndarray:
+    """Decode by OpenCV's `flags` an image whose header and size have been looked at; by default as `decode` does."""
     try:
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except cv2.error:
@@ -64,9 +106,14 @@ def decode(
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Read a regular file whole. Raises ImageError with the path if it cannot be read."""
+    """Read an image file whole. Raises ImageError with the path if it cannot be read or is no regular file.
+
+    A file of more than MOST_BYTES is refused, too: it may be endless zeros that take no room on the disk.
+    """
     try:
         with open_file(path) as file:
+            if os.fstat(file.fileno()).st_size > MOST_BYTES:
+                raise ImageError(f"{path}: larger than {MOST_BYTES / 1e6:.0f} MB, the most that is read")
             return file.read()
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from None
@@ -74,7 +121,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a photograph: (H, W, 3) uint8, RGB. Raises ImageError with the path if it is not one."""
-    return decode(read_bytes(path), path, max_pixels=max_pixels)
+    return decode(read_bytes(path), path, max_pixels)
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:

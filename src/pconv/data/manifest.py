@@ -1,68 +1,112 @@
-"""The list of the photographs in use, with the split of each: data/images/manifest.csv.
+"""The photographs in use: data/images/train.csv, val.csv and test.csv, one line for each photograph.
 
-Photographs are split by photograph: no two splits share one. The stage `images` (python -m pconv.data) writes the
-manifest; everything else reads it.
+The stage `images` (python -m pconv.data) writes them; everything else reads them. A list holds the size and checksum of
+each photograph, so that one that was changed is not read by mistake.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
+from collections.abc import Iterable
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from pconv.data.cache import ArrayCache
-from pconv.data.decoding import ImageError, read_image
-from pconv.data.sources import find_photographs, unpack
+from pconv.data.decoding import ImageError, decode_pixels, read_bytes
+from pconv.errors import cut
+from pconv.files import open_file, write_file
 from pconv.params import Data
-from pconv.project import SPLITS, image_folder, project_root
+from pconv.project import image_folder, project_root
 
+COLUMNS = ("path", "bytes", "sha256")
 DECODED = ArrayCache(64 * 2**20)  # holds all the packaged ones that train; of thousands none comes back soon
+REMEDY = "run `dvc repro --force images` to list the photographs as they are now"
 
 
-def read_photograph(path: Path) -> np.ndarray:
-    """Read a photograph of the manifest, (H, W, 3) uint8, RGB, from memory if it was read lately.
+class Photograph(NamedTuple):
+    """A photograph as it was when it was listed."""
 
-    Raises ImageError with its path if it cannot be read any more.
+    folder: Path
+    name: str  # its path in the folder
+    bytes: int
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.folder / self.name
+
+
+def manifest_path(split: str) -> Path:
+    """Return the path of the list of a split's photographs."""
+    return image_folder() / f"{split}.csv"
+
+
+def photograph_folder(data: Data, split: str) -> Path:
+    """Return the folder that the paths in the list of a split start from."""
+    return project_root() / data.folder if data.source == "folder" else image_folder() / "packaged" / split
+
+
+def read_manifest(data: Data, split: str) -> list[Photograph]:
+    """Return the photographs of one split, in the order of its list.
+
+    Raises ImageError if there is no list, or the file is not one.
     """
+    path, folder = manifest_path(split), photograph_folder(data, split)
+    try:
+        with open_file(path) as file:
+            text = file.read().decode("utf-8", "surrogateescape")  # names of files are bytes
+        rows = csv.reader(StringIO(text, newline=""), strict=True)
+        if tuple(next(rows)) != COLUMNS:
+            raise ValueError("other columns")
+        found = [Photograph(folder, name, int(size), sha256) for name, size, sha256 in rows]
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file; `dvc repro images` writes it") from None
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}; move it away, then run `dvc repro --force images`") from None
+    except (ValueError, StopIteration, csv.Error):
+        found = []
+    if not found:
+        raise ImageError(f"{path}: not a list of photographs; run `dvc repro --force images`, which writes it anew")
+    return found
+
+
+def write_manifest(split: str, photographs: Iterable[Photograph]) -> None:
+    """Write the list of a split, whole or not at all."""
+    write_rows(manifest_path(split), COLUMNS, (photograph[1:] for photograph in photographs))
+
+
+def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Write a CSV file, whole or not at all; text may be what `os.fsdecode` made of any name of a file."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)  # names may hold any character
+    writer.writerow(columns)
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def read_photograph(photograph: Photograph) -> np.ndarray:
+    """Read a photograph, (H, W, 3) uint8, RGB, from memory if it was read lately; it cannot be written to.
+
+    Raises ImageError with its path if it cannot be read any more, or has been changed since it was listed.
+    """
+    path = photograph.path
     try:
         found = os.stat(path)
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}; run `dvc repro --force images` if photographs moved") from None
-    return DECODED.get((path, found.st_size, found.st_mtime_ns), lambda: read_image(path))
+        raise ImageError(f"{cut(path, 300)}: {error.strerror}; {REMEDY}") from None
+    return DECODED.get((path, found.st_size, found.st_mtime_ns), lambda: _read_listed(photograph))
 
 
-def manifest_path() -> Path:
-    return image_folder() / "manifest.csv"
-
-
-def image_root(data: Data) -> Path:
-    """The folder that the manifest's paths start from."""
-    return project_root() / data.folder if data.source == "folder" else manifest_path().parent
-
-
-def read_manifest(data: Data, split: str) -> list[Path]:
-    """Paths of the photographs of one split, in the manifest's order. Raises ImageError if there is no manifest."""
-    if not manifest_path().is_file():
-        raise ImageError(f"{manifest_path()}: no such file; `dvc repro images` writes it")
-    with open(manifest_path(), newline="") as file:
-        names = [row["path"] for row in csv.DictReader(file) if row["split"] == split]
-    return [image_root(data) / name for name in names]
-
-
-def write_manifest(data: Data) -> dict[str, int]:
-    """Unpack the packaged photographs or list a folder's; returns the number of photographs per split."""
-    target = manifest_path()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if data.source == "folder":
-        splits = find_photographs(image_root(data))
-    else:
-        splits = {split: unpack(split, target.parent) for split in SPLITS}
-    with open(target, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["split", "path", "bytes"])
-        for split, paths in splits.items():
-            for path in paths:
-                writer.writerow([split, path.relative_to(image_root(data)).as_posix(), path.stat().st_size])
-    return {split: len(paths) for split, paths in splits.items()}
+def _read_listed(photograph: Photograph) -> np.ndarray:
+    """Read a photograph that the stage `images` has looked at, so that only a change has to be ruled out."""
+    encoded = read_bytes(photograph.path)
+    if len(encoded) != photograph.bytes or hashlib.sha256(encoded).hexdigest() != photograph.sha256:
+        raise ImageError(f"{cut(photograph.path, 300)}: changed since it was listed; {REMEDY}")
+    return decode_pixels(encoded, photograph.path)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from pconv.data.decoding import ImageError
-from pconv.project import SPLITS
+from pconv.errors import cut
+from pconv.files import write_file
+from pconv.project import SPLITS, project_root
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-
-# Origins and licences are in data/README.md.
-PACKAGED = {
+WORDS = {  # in the name of a folder of photographs, whatever its case: the split that it stands for
+    "train": {"train", "training", "trainset", "trainval"},
+    "val": {"val", "valid", "validation", "valset", "dev"},
+    "test": {"test", "testing", "testset", "eval", "evaluation"},
+}
+PACKAGED = {  # origins and licences are in data/README.md
     "train": {
         "astronaut": ("skimage", "data/astronaut.png"),
         "flower": ("sklearn", "datasets/images/flower.jpg"),
@@ -32,46 +40,194 @@ PACKAGED = {
 }
 
 
-def find_photographs(folder: Path) -> dict[str, list[Path]]:
-    """Photographs in and below a folder, by split.
+class Found(NamedTuple):
+    """The photographs of a folder, by their paths in it."""
 
-    Subfolders named train, val and test, if all three are there, are the splits. Otherwise each photograph goes to
+    splits: dict[str, list[str]]  # sorted
+    rejected: dict[str, str]  # what cannot be searched or belongs to no split, with the reason
+    folders: dict[str, str]  # of each split, where the splits are subfolders
+    beside: int  # number of photographs outside these
+
+
+# A folder
+
+
+def find_photographs(folder: Path) -> Found:
+    """Find the photographs in and below a folder, and the split of each.
+
+    Subfolders named train, val and test, in this or another spelling, are the splits. Otherwise each photograph goes to
     train (90 %), val or test (5 % each) by a hash of its path in the folder, so that adding some moves no other.
+
+    Raises ImageError if the folder is not there, cannot be searched or lies inside or above the project's data/, and
+    if subfolders look like splits but are not one for each.
     """
-    if not folder.is_dir():
-        raise ImageError(f"data.folder: no folder {folder}")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    named = all((folder / split).is_dir() for split in SPLITS)
-    splits = {split: [] for split in SPLITS}
-    for path in paths:
-        name = path.relative_to(folder)
-        if not named:
-            splits[_split(name.as_posix())].append(path)
-        elif name.parts[0] in SPLITS:
-            splits[name.parts[0]].append(path)
-    for split, found in splits.items():
-        if not found:
+    _check_place(folder)
+    rejected: dict[str, str] = {}
+    names = sorted(_search(folder, rejected))
+    folders = _split_folders(folder, names)
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for name in names:
+        top = name.partition("/")[0]
+        split = folders.get(top) if folders else _hashed(name)
+        if split:
+            splits[split].append(name)
+    beside = len(names) - sum(map(len, splits.values()))
+    return Found(splits, rejected, {split: top for top, split in folders.items()}, beside)
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse a folder that is not there, and one whose photographs the pipeline could take for its own."""
+    if not os.path.isdir(folder):
+        raise ImageError(f"data.folder: no folder {cut(folder, 300)}")
+    real, own = Path(os.path.realpath(folder)), Path(os.path.realpath(project_root() / "data"))
+    if real.is_relative_to(own):
+        raise ImageError(
+            f"data.folder: {cut(folder, 300)} lies in the project's data/, where the pipeline writes; move the "
+            f"photographs out of it, for example to {project_root() / 'photographs'}"
+        )
+    if own.is_relative_to(real):
+        raise ImageError(
+            f"data.folder: {cut(folder, 300)} contains the project's data/, where the pipeline writes; move the "
+            f"photographs into a folder of their own, for example {project_root() / 'photographs'}"
+        )
+
+
+def _search(folder: Path, rejected: dict[str, str]) -> Iterable[str]:
+    """Yield the path of each file with the suffix of a photograph; follow links to folders, but into no folder twice.
+
+    Hidden files and folders are passed over. Links come after all real folders, so that a photograph is found where it
+    lies before it is found through a link.
+    """
+    searched = {_identity(folder), _identity(project_root() / "data")}
+    folders, links = [""], []
+    while folders or links:
+        inside = folders.pop() if folders else links.pop()
+        if inside and (found := _identity(folder / inside)) in searched:
+            rejected[inside] = "leads to a folder that is searched already, or to the project's data/"
+            continue
+        elif inside:
+            searched.add(found)
+        for entry in _entries(folder / inside):
+            name = os.path.join(inside, entry.name)
+            if not entry.is_symlink() and entry.is_dir():
+                folders.append(name)
+            elif os.path.isdir(entry.path):
+                links.append(name)
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                yield name
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what is the same for a folder and for each link to it; None for a folder that is not there."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    """Return what is not hidden in a folder, sorted backwards, as a stack is filled."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name, reverse=True)
+    except OSError as error:
+        raise ImageError(
+            f"data.folder: {cut(folder, 300)}: {error.strerror}; make it readable, or move it out of the folder"
+        ) from None
+
+
+def _split_folders(folder: Path, names: list[str]) -> dict[str, str]:
+    """Return the split of each top subfolder that is one, {"training": "train"}; {} if no subfolder looks like one.
+
+    Raises ImageError where some do, but not one for each split: to split all photographs by a hash would mix them.
+    """
+    parents = _looking_like_splits(names)
+    top = parents.pop("", {})
+    if sorted(top.values()) == sorted([split] for split in SPLITS):
+        return {name: split for name, (split,) in top.items()}
+    if top:
+        raise ImageError(_remedy(folder, top))
+    for parent, below in sorted(parents.items()):
+        if len({split for splits in below.values() for split in splits}) > 1:
             raise ImageError(
-                f"data.folder: none of the {len(paths)} photographs in {folder} fell to {split}; add photographs, or "
-                f"sort them into the subfolders {', '.join(SPLITS)}"
+                f"data.folder: {cut(folder / parent, 300)} holds {_listed(below)}, which look like splits; set "
+                "data.folder to that folder, or rename them if they are none"
             )
-    return splits
+    return {}
 
 
-def _split(name: str) -> str:
-    percent = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % 100
+def _looking_like_splits(names: list[str]) -> dict[str, dict[str, list[str]]]:
+    """Return, by parent, the folders whose names hold a word for a split, each with those splits."""
+    folders: set[str] = set()
+    for folder in {os.path.dirname(name) for name in names}:
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = os.path.dirname(folder)
+    found: dict[str, dict[str, list[str]]] = {}
+    for parent, name in (os.path.split(path) for path in folders):
+        words = set(re.split(r"[^a-z]+", name.casefold()))
+        if splits := [split for split in SPLITS if WORDS[split] & words]:
+            found.setdefault(parent, {})[name] = splits
+    return found
+
+
+def _remedy(folder: Path, top: dict[str, list[str]]) -> str:
+    missing = [split for split in SPLITS if [split] not in top.values()]
+    twice = [split for split in SPLITS if sum(split in splits for splits in top.values()) > 1]
+    wrong = [f"no folder for {', '.join(missing)}"] if missing else []
+    wrong += [f"more than one for {', '.join(twice)}"] if twice else []
+    return (
+        f"data.folder: {cut(folder, 300)} holds {_listed(top)} but {' and '.join(wrong)}; name the splits train, val "
+        "and test, or rename the folders if they are no splits: all photographs are then split by a hash of their paths"
+    )
+
+
+def _listed(folders: Iterable[str]) -> str:
+    return cut(" and ".join(map(cut, sorted(folders))), 300)
+
+
+def _hashed(name: str) -> str:
+    percent = int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) % 100
     return "train" if percent < 90 else "val" if percent < 95 else "test"
 
 
-def unpack(split: str, folder: Path) -> list[Path]:
-    """Copy the packaged photographs of a split into a folder. Raises ImageError if a package lacks one."""
-    return [_unpack(name, *source, folder) for name, source in PACKAGED[split].items()]
+# Installed packages
 
 
-def _unpack(name: str, package: str, resource: str, folder: Path) -> Path:
-    source = files(package) / resource
-    target = folder / (name + Path(resource).suffix)
-    if not source.is_file():
-        raise ImageError(f"{package} no longer brings {resource}; install the versions in requirements.lock")
-    target.write_bytes(source.read_bytes())
-    return target
+def unpack(split: str, folder: Path) -> list[str]:
+    """Copy the packaged photographs of a split into a folder; returns their names there.
+
+    Raises ImageError if a package lacks one, or if a file that is not the packaged photograph has its name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    packaged = _packaged(split)
+    for name, (package, source) in packaged.items():
+        if not source.is_file():
+            raise ImageError(f"{package} no longer brings {source}; install the versions in requirements.lock")
+        if not os.path.lexists(folder / name):
+            write_file(folder / name, source.read_bytes())
+        elif not _is_copy(folder / name, source):
+            raise ImageError(
+                f"{folder / name}: in the way of the packaged photograph of that name, but not equal to it; move it "
+                f"out of {folder} or delete it, then run `dvc repro images`"
+            )
+    return list(packaged)
+
+
+def remove_unpacked(split: str, folder: Path) -> None:
+    """Remove what `unpack` copied into a folder, and nothing else; the folder is there afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (_, source) in _packaged(split).items():
+        if _is_copy(folder / name, source):
+            (folder / name).unlink()
+
+
+def _packaged(split: str) -> dict[str, tuple[str, Path]]:
+    """Return the packaged photographs of a split: file name -> package and file there."""
+    named = ((name, *source) for name, source in PACKAGED[split].items())
+    return {name + Path(file).suffix: (package, files(package) / file) for name, package, file in named}
+
+
+def _is_copy(path: Path, source: Path) -> bool:
+    return path.is_file() and source.is_file() and path.read_bytes() == source.read_bytes()

@@ -7,7 +7,7 @@ What `read_hole` makes of a mask file, white where the hole is:
   refused: nobody can tell what it means.
 - Any number of bits and any layout will do: grey, a palette (by its colours, not its indices), colour. Real colours are
   refused, and so is transparency: some programs erase the hole, others paint it on a transparent layer.
-- The orientation in EXIF data is applied. Nothing of more than MOST_PIXELS is decoded.
+- The orientation in EXIF data is applied. Nothing of more than MAX_PIXELS is decoded.
 - A mask that is all hole or has no hole is read, with a MaskWarning that names the file.
 """
 
@@ -24,20 +24,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
+from pconv.data.decoding import FORMATS, MOST_BYTES, ImageError, check_size, decode_pixels, open_header
 from pconv.errors import cut
 from pconv.files import open_file, read_small, write_file
 from pconv.masks.convention import MaskError, check_hole, find_bin
 from pconv.project import mask_folder
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-
-
-MOST_PIXELS = 2**26  # 8192 x 8192: a small file can hold any number of pixels
-
-
+KINDS = (*FORMATS, "GIF")
 MOST_GREY = 0.2  # share of pixels that may be neither black nor white
-
-
 MOST_COLOUR = 32  # of 255, between a pixel's channels: JPEG blurs colours a little
 COLUMNS = ["file", "hole_ratio", "bin", "border"]  # of an index
 MOST_INDEX = 2**26  # bytes of an index, some million masks
@@ -71,6 +65,8 @@ def read_hole(path: str | Path) -> np.ndarray:
             hole = _decode_own(file, path)
             if hole is None:
                 hole = _decode_any(file, path)
+    except ImageError as error:
+        raise MaskError(str(error)) from None
     except OSError as error:
         raise MaskError(f"{path}: {error.strerror}; `dvc repro masks` draws the masks of data/masks") from None
     count = cv2.countNonZero(hole)
@@ -90,46 +86,29 @@ def _decode_own(file: BinaryIO, path: str | Path) -> np.ndarray | None:
     file.seek(0)
     if not (head.startswith(b"\x89PNG") and head[24:26] == b"\x01\x00" and head[37:] == b"IDAT"):
         return None
-    _check_size(int.from_bytes(head[16:20]), int.from_bytes(head[20:24]), path)
-    grey = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    if grey is None:
-        raise MaskError(f"{path}: damaged; save or copy it again")
-    return grey >> 7
+    check_size(int.from_bytes(head[16:20]), int.from_bytes(head[20:24]), path)
+    return decode_pixels(file.read(MOST_BYTES), path, cv2.IMREAD_GRAYSCALE) >> 7
 
 
 def _decode_any(file: BinaryIO, path: str | Path) -> np.ndarray:
     """Decode any other picture and judge whether it can be meant as a mask."""
-    try:
-        picture = Image.open(file, formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise MaskError(f"{path}: {_TOO_LARGE}") from None
-    except Exception:  # damaged headers raise errors of many kinds
-        raise MaskError(f"{path}: not an image; a mask is a PNG, white where the hole is") from None
-    _check_size(*picture.size, path)
+    picture = open_header(file, path, formats=KINDS)
     try:
         if getattr(picture, "n_frames", 1) > 1:
             raise MaskError(f"{path}: holds {picture.n_frames} pictures; a mask is one")
-        values, full = _lightness(_load(picture, file), path)
+        values, full = _lightness(_load(picture, file, path), path)
     except MaskError:
         raise
-    except Exception as error:  # so do damaged pixels
+    except Exception as error:  # damaged pixels make Pillow raise errors of many kinds
         raise MaskError(f"{path}: damaged ({error}); save or copy it again") from None
     return _cut(values, full, path)
 
 
-_TOO_LARGE = f"more than {MOST_PIXELS / 1e6:.0f} million pixels, the most that is decoded; scale it down"
-
-
-def _check_size(width: int, height: int, path: str | Path) -> None:
-    if width * height > MOST_PIXELS:
-        raise MaskError(f"{path}: {width} x {height} px are {_TOO_LARGE}")
-
-
-def _load(picture: Image.Image, file: BinaryIO) -> Image.Image:
+def _load(picture: Image.Image, file: BinaryIO, path: str | Path) -> Image.Image:
     """Decode the pixels, after the checksums that decoding skips, and turn them as EXIF data say."""
     picture.verify()  # closes the picture, so that it has to be opened again
     file.seek(0)
-    return ImageOps.exif_transpose(Image.open(file, formats=FORMATS))
+    return ImageOps.exif_transpose(open_header(file, path, formats=KINDS))
 
 
 def _lightness(picture: Image.Image, path: str | Path) -> tuple[np.ndarray, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pconv.hardware import Hardware
-from pconv.params import Params
+from pconv.params import NEUTRAL, Params
 from pconv.project import model_folder
 from pconv.training.state import State
 from pconv.training.timing import Timer
@@ -33,7 +33,7 @@ def write_weights(params: Params, stage: int, state: State) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     steps = {"best": state.best_row["step"], "last": state.step}
     weights = {"best": state.best, "last": state.model.state_dict()}
-    kept = params.model_dump(exclude={"train": {"workers", "checkpoint_seconds"}})  # these change no weight
+    kept = params.model_dump(exclude=NEUTRAL)
     for name, tensors in weights.items():
         save_model(folder / f"{name}.safetensors", tensors, {"params": kept, "stage": stage, "step": steps[name]})
 

@@ -12,7 +12,7 @@ import torch
 from pconv.data.manifest import manifest_path
 from pconv.errors import cut
 from pconv.hardware import Hardware
-from pconv.params import Params, flat
+from pconv.params import NEUTRAL, Params, flat
 from pconv.progress import say
 from pconv.project import mask_folder, model_folder, state_folder
 from pconv.training import checkpoint
@@ -54,7 +54,7 @@ def fingerprint(params: Params, stage: int, hardware: Hardware) -> dict:
     """
     kept = {"seed": True, "data": True, "model": True, "loss": True}
     kept["train"] = {"batch", "recolour", "sync_norm", "validation", f"stage{stage}"}
-    found = flat(params.model_dump(include=kept))
+    found = flat(params.model_dump(include=kept, exclude=NEUTRAL))
     found |= {"precision": hardware.precision, "device": hardware.device.type}
     found |= {name: checkpoint.sha256(path) for name, path in _files(params, stage).items()}
     return found
@@ -62,8 +62,9 @@ def fingerprint(params: Params, stage: int, hardware: Hardware) -> dict:
 
 def _files(params: Params, stage: int) -> dict[str, Path]:
     found = {f"src/pconv/{name}": files("pconv") / name for name in CODE}
-    found["photographs"] = manifest_path()
-    found |= {f"{split} masks": mask_folder(split) / "index.csv" for split in ("train", "val")}
+    for split in ("train", "val"):
+        found[f"{split} photographs"] = manifest_path(split)
+        found[f"{split} masks"] = mask_folder(split) / "index.csv"
     if (path := weights_file(params.loss.vgg)).is_file():
         found["loss.vgg's file"] = path
     if stage == 2:

@@ -1,0 +1,89 @@
+"""What the stage `images` sees of each photograph: whether it can be used, its checksum, and a thumbnail."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from pconv.data.decoding import ImageError, decode_pixels, open_photograph, read_bytes
+from pconv.params import Data
+from pconv.progress import Progress
+
+SIDE = 16  # of a thumbnail
+TURNED = 0x0112  # EXIF's number for the orientation; 1 is upright
+REDUCED = {  # what a JPEG file can be decoded to in about half the time: a fraction of its size
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+}
+BATCH = 1024  # photographs that are handed to the threads at once
+
+
+class Seen(NamedTuple):
+    """What was seen of a photograph."""
+
+    bytes: int
+    sha256: str
+    thumbnail: np.ndarray  # (SIDE, SIDE) uint8, grey
+
+
+def look_at_all(paths: Sequence[str], data: Data) -> list[Seen | ImageError]:
+    """Look at photographs in parallel, with progress; returns what was seen of each, or why it is rejected."""
+    found = []
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")  # Pillow's, about metadata that nobody reads
+        with Progress(desc="photographs", total=len(paths), delay=2) as progress:
+            for start in range(0, len(paths), BATCH):
+                for one in pool.map(lambda path: _look(path, data), paths[start : start + BATCH]):
+                    found.append(one)
+                    progress.update()
+    return found
+
+
+def _look(path: str, data: Data) -> Seen | ImageError:
+    try:
+        return look(path, data)
+    except ImageError as error:
+        return error
+
+
+def look(path: str, data: Data) -> Seen:
+    """Look at one photograph. Raises ImageError with its path and the reason if it cannot be used."""
+    encoded = read_bytes(path)
+    header = open_photograph(encoded, path, data.max_pixels)
+    if min(header.size) < data.min_side:
+        raise ImageError(f"{path}: {header.width} x {header.height} px, less than data.min_side = {data.min_side}")
+    sha256, thumbnail = hashlib.sha256(encoded).hexdigest(), _thumbnail(encoded, header, path, data.check == "decode")
+    return Seen(len(encoded), sha256, thumbnail)
+
+
+def _is_upright(header: Image.Image) -> bool:
+    try:
+        return header.getexif().get(TURNED, 1) == 1
+    except Exception:  # damaged EXIF data make Pillow raise almost anything
+        return False
+
+
+def _thumbnail(encoded: bytes, header: Image.Image, path: str, whole: bool) -> np.ndarray:
+    """Decode a photograph to (SIDE, SIDE) uint8 in grey, means over rectangles, turned as EXIF asks.
+
+    Unless it is to be decoded whole, as it is in training, a JPEG file is decoded at a fraction of its size, which
+    leaves at least 4 x 4 pixels for each of the thumbnail's.
+    """
+    factor, flags = 1, cv2.IMREAD_COLOR_RGB
+    if not whole and header.format in ("JPEG", "MPO") and _is_upright(header):
+        fits = ((f, flag) for f, flag in REDUCED.items() if min(header.size) >= f * 4 * SIDE)
+        factor, flags = next(fits, (factor, flags))
+    image = decode_pixels(encoded, path, flags)
+    if factor > 1:  # what is rounded up: the last row and column may stand for hardly anything
+        image = image[: round(header.height / factor), : round(header.width / factor)]
+    else:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)

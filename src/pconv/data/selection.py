@@ -1,0 +1,99 @@
+"""The stage `images`: finds the photographs, looks at each, and lists those that are used and those that are not."""
+
+from __future__ import annotations
+
+import os
+
+from pconv.data.checking import Seen, look_at_all
+from pconv.data.decoding import ImageError
+from pconv.data.leaks import find_copies
+from pconv.data.manifest import Photograph, photograph_folder, write_manifest, write_rows
+from pconv.data.sources import find_photographs, remove_unpacked, unpack
+from pconv.errors import cut
+from pconv.params import Data
+from pconv.progress import say
+from pconv.project import SPLITS, image_folder
+
+Usable = dict[str, Seen]  # by the photograph's path in the folder of its split
+
+
+def write_manifests(data: Data) -> dict[str, int]:
+    """List the photographs: data/images/{train,val,test}.csv and, with the reason for each, rejected.csv.
+
+    Packaged photographs are copied into data/images/packaged/, where other files stay as they are. Returns the number
+    of photographs in each split and of those rejected. Raises ImageError if no photograph is left for a split, if more
+    than data.max_rejected of all are rejected, and as the sources do.
+    """
+    rejected: dict[str, str] = {}
+    names = _find(data, rejected)
+    usable = _look_at(data, names, rejected)
+    _reject_copies(usable, rejected)
+    write_rows(image_folder() / "rejected.csv", ("path", "reason"), sorted(rejected.items()))
+    _check_share(data, sum(map(len, names.values())), rejected)
+    for split, photographs in usable.items():
+        if not photographs:
+            raise ImageError(_none_left(data, split, names))
+        folder = photograph_folder(data, split)
+        write_manifest(split, (Photograph(folder, name, *seen[:2]) for name, seen in photographs.items()))
+    return {split: len(photographs) for split, photographs in usable.items()} | {"rejected": len(rejected)}
+
+
+def _find(data: Data, rejected: dict[str, str]) -> dict[str, list[str]]:
+    """Return the photographs of each split by their paths in its folder; whatever is left over is said."""
+    packaged = {split: image_folder() / "packaged" / split for split in SPLITS}
+    if data.source == "packaged":
+        return {split: unpack(split, folder) for split, folder in packaged.items()}
+    found = find_photographs(photograph_folder(data, "train"))
+    for split, folder in packaged.items():
+        remove_unpacked(split, folder)
+    rejected |= found.rejected
+    if found.folders and found.folders != {split: split for split in SPLITS}:
+        say("splits: " + ", ".join(f"{split} is {cut(found.folders[split])}/" for split in SPLITS))
+    if found.beside:
+        say(f"{found.beside:,} photographs lie beside these folders and are not used")
+    return found.splits
+
+
+def _look_at(data: Data, names: dict[str, list[str]], rejected: dict[str, str]) -> dict[str, Usable]:
+    """Return what was seen of the photographs that can be used; the others are added to those rejected."""
+    usable: dict[str, Usable] = {split: {} for split in SPLITS}
+    places = [(split, name) for split in SPLITS for name in names[split]]
+    folders = {split: photograph_folder(data, split) for split in SPLITS}
+    paths = [os.path.join(folders[split], name) for split, name in places]
+    for (split, name), path, seen in zip(places, paths, look_at_all(paths, data), strict=True):
+        if isinstance(seen, ImageError):
+            rejected[name] = str(seen).removeprefix(f"{path}: ")
+        else:
+            usable[split][name] = seen
+    return usable
+
+
+def _reject_copies(usable: dict[str, Usable], rejected: dict[str, str]) -> None:
+    """Leave a photograph that is in several splits only in the first, so that what is trained on never changes."""
+    for place, split in enumerate(SPLITS):
+        earlier = {name: seen for before in SPLITS[:place] for name, seen in usable[before].items()}
+        names, earlier_names = list(usable[split]), list(earlier)
+        copies = find_copies(list(earlier.values()), list(usable[split].values()))
+        for index, (original, how) in copies.items():
+            rejected[names[index]] = f"{how} {cut(earlier_names[original], 300)}, in another split"
+            del usable[split][names[index]]
+
+
+def _check_share(data: Data, count: int, rejected: dict[str, str]) -> None:
+    if len(rejected) > data.max_rejected * count:
+        name, reason = min(rejected.items())
+        raise ImageError(
+            f"data.max_rejected = {data.max_rejected:g}: {len(rejected):,} of {count:,} photographs are rejected, the "
+            f"first for this reason: {cut(name, 200)}: {reason}. All are listed in {image_folder() / 'rejected.csv'}; "
+            "mend or remove them, or raise data.max_rejected"
+        )
+
+
+def _none_left(data: Data, split: str, names: dict[str, list[str]]) -> str:
+    if names[split]:
+        return f"{split}: all photographs are rejected; mend them, or add others: {image_folder() / 'rejected.csv'}"
+    count, folder = sum(map(len, names.values())), cut(photograph_folder(data, split), 300)
+    return (
+        f"data.folder: none of the {count:,} photographs in {folder} fell to {split}; add photographs, or sort "
+        f"them into the subfolders {', '.join(SPLITS)}"
+    )

@@ -1,0 +1,47 @@
+"""Photographs for tests: small, each different from all others, and files that pretend to be some."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from pconv.params import Data
+
+
+def picture(seed, height=24, width=30):
+    """A smooth picture (height, width, 3) uint8."""
+    coarse = np.random.default_rng(seed).integers(256, size=(5, 6, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def photographs(folder, *names, first=0, **options):
+    """Write a picture of its own under each name; returns the folder."""
+    for seed, name in enumerate(names, first):
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(seed)).save(path, **options)
+    return folder
+
+
+def in_folder(folder, **changes):
+    """Parameters for a folder of such photographs."""
+    return Data(source="folder", folder=str(folder), **{"min_side": 8, "max_rejected": 1.0} | changes)
+
+
+def position(height, width):
+    """A picture whose red and green are the row and column of each pixel."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, np.zeros_like(rows)], axis=2).astype(np.uint8)
+
+
+def bomb(side):
+    """A PNG file whose header claims side x side pixels, and that holds none."""
+    header = struct.pack(">II5B", side, side, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    packed = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
