@@ -13,8 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from pconv import layers
-from pconv.layers import PartialConv2d, join
+from pconv.errors import PConvError
+from pconv.layers import MaskedError, PartialConv2d, join
 from pconv.studies.layer import VARIANTS, compare, equation_1, hard_cases
+from pconv.unet import PConvUNet
 
 ORACLE = np.load(Path(__file__).parent / "data" / "partialconv2d.npz")
 CASES = sorted({key.split("/")[0] for key in ORACLE})
@@ -432,28 +434,37 @@ def bad(x=(2, 3, 8, 8), mask=(2, 1, 8, 8), value=1.0, dtype=torch.float64, devic
     ],
 )
 def test_errors_say_what_was_expected(kwargs, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(MaskedError, match=message):
         PartialConv2d(3, 4, 3, dtype=torch.float64)(*bad(**kwargs))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_features_are_floating_point_numbers(dtype):
+    x, mask = bad()
+    for call in (PartialConv2d(3, 4, 3), PConvUNet(2, 3), lambda x, mask: join(x, mask, x, mask)):
+        with pytest.raises(MaskedError, match=f"expected floating-point features, got {dtype}: use .float") as caught:
+            call(x.to(dtype), mask)
+        assert isinstance(caught.value, PConvError)
 
 
 def test_one_wrong_mask_value_is_enough():
     x, mask = bad()
     mask[1, 0, 3, 5] = 1.5
-    with pytest.raises(ValueError, match="got 1 to 1.5"):
+    with pytest.raises(MaskedError, match="got 1 to 1.5"):
         PartialConv2d(3, 4, 3, dtype=torch.float64)(x, mask)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 3, 8, 9), (2, 3, 4, 8)])
 def test_join_of_different_sizes(shape):
     other, mask = bad(shape, (shape[0], 1, *shape[2:]))
-    with pytest.raises(ValueError, match=r"cannot join feature maps \(2, 3, 8, 8\) and"):
+    with pytest.raises(MaskedError, match=r"cannot join feature maps \(2, 3, 8, 8\) and"):
         join(*bad(), other, mask)
 
 
 def test_join_checks_both_masks():
-    with pytest.raises(ValueError, match="got 255 to 255"):
+    with pytest.raises(MaskedError, match="got 255 to 255"):
         join(*bad(), *bad(value=255.0))
-    with pytest.raises(ValueError, match="got 255 to 255"):
+    with pytest.raises(MaskedError, match="got 255 to 255"):
         join(*bad(value=255.0), *bad())
 
 

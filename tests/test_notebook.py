@@ -16,7 +16,7 @@ from papermill.exceptions import PapermillExecutionError
 from repository import PATIENCE
 
 from pconv.engine import NotebookError, check_parameters, declared, describe_failure, prepare_environment
-from pconv.notebook import METADATA, clean
+from pconv.notebook import METADATA, clean, write_metrics
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,6 +107,22 @@ def test_clean_keeps_numbers_and_words(text):
 def test_clean_does_not_need_papermill():
     code = "import pconv.notebook, sys; sys.exit('papermill' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True)
+
+
+def test_metrics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_metrics("made", {"psnr": 28.3212345678, 1: [0.1, 2]})
+    path = tmp_path / "reports/metrics/made.json"
+    before = path.read_text()
+    assert before == '{\n  "psnr": 28.3212,\n  "1": [\n    0.1,\n    2\n  ]\n}\n'
+
+    def full(*paths):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write_metrics("made", {})
+    assert path.read_text() == before and os.listdir(path.parent) == ["made.json"]
 
 
 # Parameters

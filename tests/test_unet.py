@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
-from pconv.layers import PartialConv2d
+from pconv.layers import MaskedError, PartialConv2d
 from pconv.tensors import WeightsError
 from pconv.unet import PConvUNet, he_init, load_model, save_model
 
@@ -148,7 +148,7 @@ def test_any_size(size):
 
 @pytest.mark.parametrize("size", [(7, 8), (8, 7), (1, 1), (7, 500)])
 def test_too_small(size):
-    with pytest.raises(ValueError, match=f"an image of {size[0]} x {size[1]} is too small for depth 4: at least 8 px"):
+    with pytest.raises(MaskedError, match=f"an image of {size[0]} x {size[1]} is too small for depth 4: at least 8 px"):
         small()(*sample(*size))
 
 

@@ -36,7 +36,7 @@ class NotebookError(click.ClickException):
 
 
 class NotebookFile(LocalHandler):
-    """A file that ends as Jupyter ends notebooks when it saves them: papermill leaves out the last newline."""
+    """A notebook's file with the newline at its end that Jupyter writes and papermill leaves out."""
 
     def write(self, buf: str, path: str) -> None:
         super().write(buf + "\n", path)
@@ -69,7 +69,7 @@ class ReproducibleEngine(NBClientEngine):
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
-        """Hand the kernel's output on as it comes; see papermill.engines.NBClientEngine."""
+        """Pass the kernel's output on as it comes; see papermill.engines.NBClientEngine."""
         prepare_environment()
         for name in ("stdout", "stderr"):
             kwargs[f"{name}_file"] = kwargs.get(f"{name}_file") or getattr(sys, name)
@@ -146,7 +146,7 @@ def prepare_environment() -> None:
 
 
 def _where(nb, output_path, input_path="the notebook", **_) -> str:
-    """Which cell of which notebook was the last to start, and where to look at it."""
+    """Say which cell of which notebook was the last to start, and where to look at it."""
     cells = [c for c in nb.cells if c.cell_type == "code" and c.source.strip()]
     started = [c for c in cells if c.metadata.get("papermill", {}).get("start_time")]
     if not started:

@@ -13,18 +13,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # an integer of as many bytes as a number
+from pconv.errors import PConvError
+
+# The types of features, each with an integer of as many bytes.
+BITS = {
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
+
+
+class MaskedError(PConvError, ValueError):
+    """Features and a mask that do not fit each other or the layer; the message says what was expected."""
 
 
 class Window(NamedTuple):
-    """A mask as one partial convolution sees it, (N, 1, H', W') both."""
+    """What a mask means to one partial convolution, window by window: two tensors (N, 1, H', W')."""
 
     ratio: Tensor  # C k^2 / sum(M), 0 for an empty window
-    mask: Tensor  # of the result: 1 where the window is not empty, else 0
+    mask: Tensor  # the mask of the result: 1 where the window is not empty, else 0
 
 
 class PartialConv2d(nn.Conv2d):
-    """Convolution over the valid pixels of each window, and the mask of where its result is valid.
+    """Convolve the valid pixels of each window, and tell where the result is valid.
 
     With X the features of a window, M their validity (zero padding counts as hole), C input channels and a k x k
     kernel (eqs. 1 and 2 of the paper):
@@ -47,16 +59,16 @@ class PartialConv2d(nn.Conv2d):
 
         Returns the features (N, C', H', W') and their mask (N, 1, H', W'), 0 or 1. What x holds where the mask is 0,
         NaN and infinity included, changes neither the result nor any gradient.
-        Raises ValueError for shapes, channels, devices or mask values that do not fit.
+        Raises MaskedError for shapes, channels, types, devices or mask values that do not fit.
         """
         check_masked(x, mask, self.in_channels)
         window = self.window(mask)
         return self.convolve(zero_holes(x, mask), window), window.mask
 
     def convolve(self, x: Tensor, window: Window) -> Tensor:
-        """Eq. 1 for features that are 0 in the hole, given what their mask amounts to; the result is 0 in the new hole.
+        """Apply eq. 1 to features that are 0 in the hole, given their mask's window; the result is 0 in the new hole.
 
-        It is scaled in place: beside a convolution's work a copy of its result costs more than the arithmetic.
+        The result is scaled in place, since a copy of it would take longer than the arithmetic.
         """
         x = F.conv2d(x, self.weight, None, self.stride, self.padding, self.dilation)
         x = x.mul_(window.ratio.to(x.dtype))
@@ -66,30 +78,35 @@ class PartialConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def window(self, mask: Tensor) -> Window:
-        """What a mask (N, 1, H, W) amounts to, window by window; it depends on no weight.
+        """Reduce a mask (N, 1, H, W) to what eqs. 1 and 2 need of it, window by window; no weight is involved.
 
-        In float32, or the mask's own float64, whatever the precision of the features: half precision cannot hold the
-        sums of a large window. Summing along one side, then the other, takes a fifth of a convolution with ones.
+        It is computed in float32, or in the mask's own float64, whatever the precision of the features: half precision
+        cannot hold the sums of a large window.
         """
         vertical, horizontal = self.padding
         valid = F.pad(precise(mask), (horizontal, horizontal, vertical, vertical))
+        # A window's sum is the sum of its rows' sums, so one side is summed after the other: that takes a fifth of the
+        # time of a convolution with ones. `unfold` cuts a side into overlapping pieces along a new last dimension,
+        # without a copy; a dilated kernel sees every `dilation`-th value of a piece.
         for side, size, stride, dilation in zip((2, 3), self.kernel_size, self.stride, self.dilation, strict=True):
             reach = dilation * (size - 1) + 1
             if valid.shape[side] < reach:
-                raise ValueError(f"a mask {tuple(mask.shape)} is too small, padding {self.padding}, for {reach} px")
-            valid = valid.unfold(side, reach, stride)[..., ::dilation].sum(-1)  # in the end sum(M) / C
+                raise MaskedError(f"a mask {tuple(mask.shape)} is too small, padding {self.padding}, for {reach} px")
+            valid = valid.unfold(side, reach, stride)[..., ::dilation].sum(-1)
+        # The mask has one channel for all C of the features, so `valid` is sum(M) / C, and C cancels out of the ratio.
         new_mask = valid.sign()
         pixels = math.prod(self.kernel_size)
         return Window(pixels * new_mask / valid.clamp(min=torch.finfo(valid.dtype).tiny), new_mask)
 
 
 def zero_holes(x: Tensor, mask: Tensor) -> Tensor:
-    """Features with exactly 0 where the mask is 0, whatever they held there; so is their gradient."""
-    return _ZeroHoles.apply(x, -mask.ceil().to(BITS[x.element_size()]))
+    """Set features to exactly 0 where the mask is 0, whatever they held there, and their gradient too."""
+    # -1 has all bits set and keeps a number; 0 has none and makes it 0, even if it was NaN.
+    return _ZeroHoles.apply(x, -mask.ceil().to(BITS[x.dtype]))
 
 
 class _ZeroHoles(torch.autograd.Function):
-    """Bits of 0 or of 1 laid over numbers: torch.where does the same at ten times the time on a CPU."""
+    """Combine numbers with a pattern of bits by AND. torch.where does the same in ten times the time on a CPU."""
 
     @staticmethod
     def forward(ctx, x: Tensor, keep: Tensor) -> Tensor:
@@ -103,7 +120,7 @@ class _ZeroHoles(torch.autograd.Function):
 
 
 def precise(mask: Tensor) -> Tensor:
-    """The mask in float32, or in its own float64."""
+    """Return the mask in float32, or in its own float64."""
     return mask.to(torch.promote_types(mask.dtype, torch.float32))
 
 
@@ -113,44 +130,45 @@ def join(x1: Tensor, mask1: Tensor, x2: Tensor, mask2: Tensor) -> tuple[Tensor, 
     x1 (N, C1, H, W), x2 (N, C2, H, W), masks (N, 1, H, W) of 0 and 1. Returns the maps with their holes set to 0,
     (N, C1 + C2, H, W), and the fraction of valid channels per pixel, (C1 mask1 + C2 mask2) / (C1 + C2). Since a mask
     is the same for all channels of one map, PartialConv2d of these equals the layer with full multi-channel masks.
+    Raises MaskedError for maps or masks that do not fit.
     """
     check_masked(x1, mask1)
     check_masked(x2, mask2)
     if x1.shape[0] != x2.shape[0] or x1.shape[2:] != x2.shape[2:]:
-        raise ValueError(f"cannot join feature maps {tuple(x1.shape)} and {tuple(x2.shape)}: N, H and W must be equal")
+        raise MaskedError(f"cannot join feature maps {tuple(x1.shape)} and {tuple(x2.shape)}: N, H and W must be equal")
     joined = torch.cat([zero_holes(x1, mask1), zero_holes(x2, mask2)], dim=1)
     return joined, join_masks(mask1, x1.shape[1], mask2, x2.shape[1])
 
 
 def join_masks(mask1: Tensor, channels1: int, mask2: Tensor, channels2: int) -> Tensor:
-    """The fraction of valid channels per pixel, where two feature maps of so many channels are joined."""
+    """Return the fraction of valid channels per pixel where two feature maps of so many channels are joined."""
     return (channels1 * precise(mask1) + channels2 * precise(mask2)) / (channels1 + channels2)
 
 
 def check_masked(x: Tensor, mask: Tensor, channels: int | None = None) -> None:
-    """Raise ValueError, saying what was expected, unless mask (N, 1, H, W) fits features x (N, C, H, W).
+    """Raise MaskedError, which says what was expected, unless mask (N, 1, H, W) fits features x (N, C, H, W).
 
-    Values are looked at on the CPU only: on a GPU that would make every layer wait for the device.
+    Values are checked on the CPU only: on a GPU that would make every layer wait for the device.
     """
     if x.dim() != 4 or (channels is not None and x.shape[1] != channels):
-        raise ValueError(f"expected features (N, {channels or 'C'}, H, W), got {tuple(x.shape)}")
-    if not x.is_floating_point():
-        raise ValueError(f"expected floating-point features, got {x.dtype}: use .float(), and divide 0..255 by 255")
+        raise MaskedError(f"expected features (N, {channels or 'C'}, H, W), got {tuple(x.shape)}")
+    if x.dtype not in BITS:
+        raise MaskedError(f"expected floating-point features, got {x.dtype}: use .float(), and divide 0..255 by 255")
     expected = (x.shape[0], 1, *x.shape[2:])
     if mask.shape != expected:
-        raise ValueError(
+        raise MaskedError(
             f"expected a mask {expected} of one channel for features {tuple(x.shape)}, got {tuple(mask.shape)}"
         )
     if mask.device != x.device:
-        raise ValueError(f"the mask is on {mask.device}, the features are on {x.device}: move one of them")
+        raise MaskedError(f"the mask is on {mask.device}, the features are on {x.device}: move one of them")
     if not mask.is_floating_point():
-        raise ValueError(f"expected a floating-point mask, got {mask.dtype}: use mask.float()")
+        raise MaskedError(f"expected a floating-point mask, got {mask.dtype}: use mask.float()")
     if mask.device.type == "cpu" and not torch.compiler.is_compiling() and mask.numel():
         check_mask_values(mask)
 
 
 def check_mask_values(mask: Tensor) -> None:
-    """Raise ValueError unless every value of the mask is in [0, 1]."""
+    """Raise MaskedError unless every value of the mask is in [0, 1]."""
     low, high = (v.item() for v in torch.aminmax(mask.detach()))
     if not (low >= 0 and high <= 1):  # also true for NaN
-        raise ValueError(f"expected mask values from 0 (hole) to 1 (valid), got {low:g} to {high:g}")
+        raise MaskedError(f"expected mask values from 0 (hole) to 1 (valid), got {low:g} to {high:g}")

@@ -1,4 +1,4 @@
-"""What the notebooks share: where they start, how their numbers reach reports/, what executed copies leave out."""
+"""What the notebooks share: their start, how their numbers reach reports/, and what executed copies leave out."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from pathlib import Path
 
 import nbformat
 
+from pconv.files import write_file
 from pconv.params import Params, load_params
 from pconv.project import project_root
 
-# All that is kept of a notebook's metadata, on every machine: Jupyter, VS Code and papermill each write more, such as
-# the version of Python, the name of an environment, and durations.
+# All that is kept of a notebook's metadata, the same on every machine. Jupyter, VS Code and papermill each write more,
+# such as the version of Python, the name of an environment, and durations.
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 
-# What Python and IPython print that is never equal twice, and what stands for it.
+# What Python and IPython print differently in each run, and what replaces it.
 NOISE = (
     (r"^(CPU times|Wall time): .*\n?", ""),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.,]\d+)?(Z|[+-]\d\d:?\d\d)?", "[time]"),
@@ -34,7 +35,7 @@ NOISE = (
 def start() -> Params:
     """Go to the project's root and read its parameters.
 
-    The first call of every notebook: afterwards it behaves the same in JupyterLab, under papermill and under nbval.
+    Every notebook calls it first, and then behaves the same in JupyterLab, under papermill and under nbval.
     """
     os.chdir(project_root())
     return load_params()
@@ -46,21 +47,21 @@ def write_metrics(name: str, values: dict) -> None:
 
 
 def write_timings(name: str, values: dict) -> None:
-    """Write reports/timings/`name`.json: what is never equal twice, so neither hashed by DVC nor kept in git."""
+    """Write reports/timings/`name`.json, which differs in each run and is neither hashed by DVC nor kept in git."""
     _write_json(Path("reports/timings") / f"{name}.json", _rounded(values))
 
 
 def _write_json(path: Path, values: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+    write_file(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
 
 
 def clean(nb, root: Path | None = None):
-    """Remove, in place, what differs between two equal runs of a notebook; returns it.
+    """Remove, in place, what differs between two equal runs of a notebook, and return it.
 
-    Gone are all metadata but METADATA and the tags of cells, progress (stderr), widgets and random cell ids. Addresses,
-    process ids, times and paths of this machine are replaced where they were printed, those in `root` by relative ones.
-    Numbers that a notebook itself prints stay as they are. Cleaning a second time changes nothing.
+    All metadata but METADATA and the tags of cells are removed, and so are progress (stderr), widgets and random cell
+    ids. Addresses, process ids, times and paths of this machine are replaced where they were printed, paths in `root`
+    by relative ones. Numbers that a notebook itself prints stay as they are. Cleaning twice changes nothing more.
     `nb` is an nbformat 4.5 notebook; papermill is not needed.
     """
     clean_metadata(nb)
@@ -81,13 +82,13 @@ def clean_metadata(nb) -> None:
 
 
 def _is_result(output) -> bool:
-    """Neither progress nor a live widget, whose ids are random."""
+    """Tell whether an output is neither progress nor a live widget, whose ids are random."""
     progress = output.get("name") == "stderr"
     return not progress and "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
 
 
 def _scrub(output, noise) -> bool:
-    """Replace noise in the text of one output, in place; False if nothing is left of it."""
+    """Replace noise in the text of one output, in place, and tell whether anything is left of it."""
     if output.output_type == "stream":
         output.text = _replace(output.text, noise)
         return bool(output.text)
@@ -107,7 +108,7 @@ def _replace(text: str, noise) -> str:
 
 
 def _machine_paths(root: Path | None):
-    """Patterns for the project's folder, which goes, for temporary files and for the home folder."""
+    """Yield patterns for the project's folder, which is left out, for temporary files and for the home folder."""
     start = r"(?<![\w.-])"
     if root is not None:
         yield start + re.escape(str(root)) + "/", ""

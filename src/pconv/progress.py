@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 
 class Progress(tqdm):
-    """tqdm whose bar becomes plain lines where nobody could see it move.
+    """A tqdm bar that becomes plain lines where nobody could see it move.
 
-    A notebook's kernel has no terminal of its own: the papermill engine sets PCONV_TTY=1 if there is one behind it.
+    A notebook's kernel has no terminal of its own; the papermill engine sets PCONV_TTY=1 if its output reaches one.
     """
 
-    monitor_interval = 0  # no thread that prints, too, when a step takes long: update looks at the clock at each step
-    shown = None  # how far it was when a line was last printed
+    monitor_interval = 0  # no thread that prints during a long step, since update checks the time at each step
+    shown = None  # the count in the line that was last printed
 
     def __init__(self, iterable=None, **options):
         self.live = os.environ.get("PCONV_TTY") == "1" or sys.stderr.isatty()
@@ -32,10 +32,10 @@ class Progress(tqdm):
 
     def close(self):
         if not self.live and not self.disable and self.shown != self.n:
-            self.display()  # where it ended, however short it was
+            self.display()  # the end, however soon it came
         super().close()
 
 
 def say(message: str) -> None:
-    """Print a line for whoever watches, on stderr and at once."""
+    """Print a line on stderr, at once."""
     print(message, file=sys.stderr, flush=True)

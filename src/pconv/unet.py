@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pconv.errors import cut
-from pconv.layers import PartialConv2d, Window, check_masked, join_masks, zero_holes
+from pconv.layers import MaskedError, PartialConv2d, Window, check_masked, join_masks, zero_holes
 from pconv.params import Model
 from pconv.tensors import fit, read_tensors, weights_error, write_tensors
 
@@ -21,7 +21,7 @@ HINT = "train a network with `dvc repro`, or give another file that training wro
 
 
 class Down(nn.Module):
-    """Encoder layer: partial convolution of stride 2, batch norm (but in the first layer), ReLU."""
+    """An encoder layer: partial convolution of stride 2, batch norm (but in the first layer), ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, norm: bool = True):
         super().__init__()
@@ -33,9 +33,10 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Decoder layer: nearest upsampling, join with the encoder's map, 3 x 3 partial convolution, batch norm, LeakyReLU.
+    """A decoder layer: nearest upsampling, joining, 3 x 3 partial convolution, batch norm, LeakyReLU.
 
-    The last layer has neither batch norm nor activation.
+    It joins the upsampled map with the encoder's map of the same size. The last layer has neither batch norm nor
+    activation.
     """
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int, last: bool = False):
@@ -51,7 +52,7 @@ class Up(nn.Module):
 
 
 def normalise(norm: nn.Module, x: Tensor, window: Window) -> Tensor:
-    """Batch norm of features that are 0 in the hole; its shift is kept out of there."""
+    """Normalise features that are 0 in the hole and keep them 0 there, where batch norm would add its shift."""
     return x if isinstance(norm, nn.Identity) else norm(x).mul_(window.mask.to(x.dtype))
 
 
@@ -60,10 +61,11 @@ def upsample(x: Tensor) -> Tensor:
 
 
 class PConvUNet(nn.Module):
-    """The paper's network. forward(image, mask) -> out, all (N, 3, H, W) but the mask (N, 1, H, W).
+    """The paper's network: forward(image, mask) -> out, all (N, 3, H, W) but the mask (N, 1, H, W).
 
-    width: channels of the first encoder layer (64 in the paper). depth: encoder layers (8), each halving the image.
-    The encoder's channels double three times and stay there; the decoder mirrors them.
+    `width` is the number of channels of the first encoder layer (64 in the paper), `depth` the number of encoder layers
+    (8), each of which halves the sides of the image. The channels double three times, then stay as many; the decoder
+    mirrors the encoder.
     """
 
     def __init__(self, width: int = 64, depth: int = 8):
@@ -79,7 +81,7 @@ class PConvUNet(nn.Module):
 
     @property
     def smallest(self) -> int:
-        """The least height and width that forward takes: half of what the encoder reduces to one pixel."""
+        """The least height and width that forward takes: half of the side that the encoder reduces to one pixel."""
         return 2 ** (self.depth - 1)
 
     @property
@@ -94,7 +96,7 @@ class PConvUNet(nn.Module):
 
     @property
     def reach_at_edge(self) -> int:
-        """The same for a hole along the image's edge: beyond it all is hole, so that no unit may lie in the hole."""
+        """The same for a hole along the image's edge: all beyond it is hole, so no unit may see nothing but hole."""
         return self._radius
 
     @property
@@ -102,15 +104,15 @@ class PConvUNet(nn.Module):
         return sum(down.conv.padding[0] * 2**level for level, down in enumerate(self.encoder))
 
     def reached(self, mask: Tensor) -> Tensor:
-        """Where forward has anything to predict from, (N, 1, H, W) of 0 and 1, for a mask (N, 1, H, W) of 0 and 1.
+        """Tell for a mask (N, 1, H, W) of 0 and 1 where forward has anything to predict from: 1 there, else 0.
 
-        It depends on no weight. Where it is 0 the prediction is exactly the mean grey, whatever the image.
+        No weight is involved. Where it is 0 the prediction is exactly the mean grey, whatever the image.
         """
         height, width = mask.shape[-2:]
         return self.windows(F.pad(mask, self._padding(height, width)))[-1].mask[..., :height, :width]
 
     def _padding(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """What makes both sides multiples of 2^depth, as F.pad takes it."""
+        """Return what is missing for both sides to be multiples of 2^depth, in F.pad's form."""
         step = 2**self.depth
         return 0, -width % step, 0, -height % step
 
@@ -118,12 +120,12 @@ class PConvUNet(nn.Module):
         """Predict an image (N, 3, H, W) from one in [0, 1] and its mask (N, 1, H, W), 1 where valid, 0 in the hole.
 
         The prediction is not clamped. Any H, W >= self.smallest: the image is padded with hole to a multiple of
-        2^depth inside. Raises ValueError for smaller images and for masks that do not fit.
+        2^depth inside. Raises MaskedError for smaller images and for masks that do not fit.
         """
         check_masked(image, mask, channels=3)
         height, width = image.shape[-2:]
         if min(height, width) < self.smallest:
-            raise ValueError(
+            raise MaskedError(
                 f"an image of {height} x {width} is too small for depth {self.depth}: at least {self.smallest} px a "
                 "side; enlarge the image or use a network of smaller depth"
             )
@@ -140,9 +142,9 @@ class PConvUNet(nn.Module):
 
     @torch.no_grad()
     def windows(self, mask: Tensor) -> list[Window]:
-        """The way of a mask (N, 1, H, W) through all layers, encoder then decoder; sides are multiples of 2^depth.
+        """Follow a mask (N, 1, H, W), with sides that are multiples of 2^depth, through the encoder and the decoder.
 
-        It depends on no weight, so it is walked once, ahead of the features.
+        Returns a window for each layer. No weight is involved, so this is done once, ahead of the features.
         """
         windows, masks = [], []
         for down in self.encoder:

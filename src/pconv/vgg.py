@@ -31,8 +31,9 @@ HINT = f"loss.vgg is {ALLOWED} with the keys of torchvision's vgg16"
 class VGGFeatures(nn.Module):
     """The outputs of pool1, pool2 and pool3 of a frozen VGG-16 (Simonyan & Zisserman 2014).
 
-    source: packaged, imagenet (torchvision's, downloaded once), random (He's initialisation from a fixed seed) or the
-    path of a safetensors file or a state dict with torchvision's keys. Raises WeightsError.
+    `source` is packaged, imagenet (torchvision's, downloaded once), random (He's initialisation from a fixed seed) or
+    the path of a file with torchvision's keys: safetensors, or a state dict that torch.save wrote. A relative path
+    starts at the project's root. Raises WeightsError, which names the file, for weights that cannot be used.
     """
 
     def __init__(self, source: str = "packaged"):
@@ -54,7 +55,10 @@ class VGGFeatures(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Features of images (N, 3, H, W) in [0, 1]: (N, 64, H/2, W/2), (N, 128, H/4, W/4), (N, 256, H/8, W/8)."""
+        """Return the features of images (N, 3, H, W) in [0, 1].
+
+        Their shapes are (N, 64, H/2, W/2), (N, 128, H/4, W/4) and (N, 256, H/8, W/8), rounded down.
+        """
         x, pooled = (image - self.mean) / self.std, []
         for layer in self.features:
             x = layer(x)
@@ -151,7 +155,7 @@ def _torchvision_weights() -> dict[str, Tensor]:
 
 
 def _random_weights(expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """He's initialisation from a fixed seed (cf. Liu et al., CVPR 2021, on random networks as perceptual loss)."""
+    """Draw He's initialisation from a fixed seed (cf. Liu et al., CVPR 2021, on random networks as perceptual loss)."""
     generator, weights = torch.Generator().manual_seed(0), {}
     for key, like in expected.items():
         weights[key] = torch.zeros(like.shape)
