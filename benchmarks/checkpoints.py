@@ -1,8 +1,9 @@
-"""What checkpoints cost at the paper's settings: seconds to save and to load one, and their share of the training.
+"""Measure what checkpoints cost at the paper's settings: seconds to save and to load one, and the share of training.
 
     python benchmarks/checkpoints.py
 
-The network of params/paper-places2.yaml with Adam's moments and the best weights so far; the folder is in the project.
+A checkpoint holds the network of params/paper-places2.yaml, Adam's moments and the best weights so far. It is written
+to the project's models/.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pconv.unet import PConvUNet, he_init
 
 
 def full_state(params) -> State:
-    """As large as it gets: after a first step and a first validation."""
+    """Return a state that is as large as it gets, as after a first step and a first validation."""
     model = he_init(PConvUNet(params.model.width, params.model.depth), 0)
     state = State(model, adam(model, 1e-4))
     for p in model.parameters():

@@ -1,12 +1,12 @@
-"""Whether decoding, cropping and masks keep up: training on files against training on tensors already in memory.
+"""Measure whether decoding, cropping and masks keep up: training on files against training on tensors in memory.
 
     python benchmarks/loading.py
     python benchmarks/loading.py --params params/paper-places2.yaml --vgg packaged      # on a GPU
 
-The same training step, its batches in turn from the data loader, as training reads them, and from memory. Also: how
-many samples a second one core makes, with photographs kept decoded as far as training keeps them, and with each decoded
-anew; how many the loader with its processes; and what two decoders make of the project's JPEG files, on one core.
-Photographs and masks are those of the project: run `dvc repro images masks` with the same parameters first.
+The same training step takes its batches in turn from the data loader, as training does, and from memory. Also measured
+are the samples a second that one core makes, with decoded photographs kept as in training and with each decoded anew;
+those that the loader makes with its processes; and the speed of two decoders on the project's JPEG files, on one core.
+The photographs and masks are those of the project: run `dvc repro images masks` with the same parameters first.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from pconv.training.trainer import Trainer
 
 
 def prefetched(params: Params) -> int:
-    """Batches that may lie ready before they are asked for, and one more: they are not timed."""
+    """Return the number of batches that may be ready before they are asked for, and one more; they are not timed."""
     return 2 * params.train.workers + 1
 
 
 def images_per_second(trainer: Trainer, batches, count: int) -> float:
-    """Of `count` training steps, after as many as loader processes may have ready."""
+    """Return the speed of `count` training steps, which follow as many as loader processes may have ready."""
     device, batches = trainer.hardware.device, iter(batches)
     rate = trainer.plan.schedule.lr
     for batch in islice(batches, prefetched(trainer.params)):
@@ -51,9 +51,9 @@ def images_per_second(trainer: Trainer, batches, count: int) -> float:
 
 
 def one_core(params: Params, count: int, keep: bool) -> float:
-    """Samples a second of the data set alone, photographs kept decoded as in training or not at all.
+    """Return the samples a second of the data set alone, with decoded photographs kept as in training or not at all.
 
-    All have been made once before, so that the files lie in memory.
+    A first round is not timed: it brings the files into memory.
     """
     crops = TrainingCrops(params, 1, count)
     for _ in range(2):
@@ -66,7 +66,7 @@ def one_core(params: Params, count: int, keep: bool) -> float:
 
 
 def decoders(params: Params) -> dict:
-    """Megapixels a second that one core decodes from the training split's JPEG files, at most 50 of them."""
+    """Return the megapixels a second that one core decodes of at most 50 JPEG files of the training split."""
     paths = [p.path for p in read_manifest(params.data, "train") if p.path.suffix.lower() in (".jpg", ".jpeg")][:50]
     encoded = [np.fromfile(path, np.uint8) for path in paths]
     tensors = [torch.from_numpy(data) for data in encoded]
@@ -81,7 +81,7 @@ def decoders(params: Params) -> dict:
 
 @contextmanager
 def one_thread():
-    """As in a loader process."""
+    """Use one thread, as a loader process does."""
     before = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1), torch.set_num_threads(1)
     yield
@@ -89,7 +89,7 @@ def one_thread():
 
 
 def loader_alone(params: Params, count: int) -> float:
-    """Samples a second of the loader with its processes, and nothing else."""
+    """Return the samples a second of the loader with its processes while nothing else runs."""
     batches = Trainer(params, 1).batches()
     for _ in islice(batches, prefetched(params)):
         pass
@@ -101,6 +101,7 @@ def loader_alone(params: Params, count: int) -> float:
 
 
 def measure(params: Params, options) -> dict:
+    """Return everything that is recorded."""
     trainer = Trainer(params, 1)
     memory = list(islice(trainer.batches(), 8))
     steps = max(options.steps, 10 * prefetched(params))
@@ -131,11 +132,11 @@ def measure(params: Params, options) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=Path, help="a parameter set; by default params.yaml")
-    parser.add_argument("--vgg", help="loss.vgg in its place, where its weights are not at hand")
-    parser.add_argument("--workers", type=int, help="train.workers in its place")
+    parser.add_argument("--params", type=Path, help="a parameter set, params.yaml by default")
+    parser.add_argument("--vgg", help="replaces loss.vgg, where its weights are missing")
+    parser.add_argument("--workers", type=int, help="replaces train.workers")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20, help="in a turn, at the least")
+    parser.add_argument("--steps", type=int, default=20, help="the least number in a turn")
     options = parser.parse_args()
     keep_memory()
     params = changed(load_params(options.params), {"loss.vgg": options.vgg, "train.workers": options.workers})

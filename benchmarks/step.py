@@ -1,12 +1,12 @@
-"""The whole training step against a straightforward one: network, six-term loss, backward, Adam.
+"""Compare the whole training step (network, six-term loss, backward, Adam) with a straightforward one.
 
-    python benchmarks/step.py                    # the default's step; the line below: the paper's, on a GPU
+    python benchmarks/step.py                    # the step of the default; below, that of the paper on a GPU
     python benchmarks/step.py --params params/paper-places2.yaml --vgg packaged --partialconv PATH --compile
 
-The straightforward step: float32, NCHW, three passes of the loss network (out, comp, gt), Adam as PyTorch has it by
-default, and the authors' layer where its file is given (else ours). Ours: what pconv.train does. Both start from the
-same weights and take the same batches, in memory, in turns. Operations are counted by PyTorch's FlopCounterMode; the
-share of the peak is that of a large matrix product, measured in the same run in the precision of the step.
+The straightforward step computes in float32 and NCHW, passes out, comp and gt through the loss network one by one, uses
+PyTorch's default Adam, and the authors' layer if its file is given, otherwise ours. Our step is that of pconv.train.
+Both start from the same weights and take the same batches from memory in turns. PyTorch's FlopCounterMode counts the
+operations; they are related to the speed of a large matrix product in the step's precision, measured in the same run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LR = 1e-4
 
 
 class Straightforward:
-    """A training step as one would write it down from the paper."""
+    """Takes a training step as one would write it down from the paper."""
 
     def __init__(self, params: Params, device: torch.device, authors):
         model = he_init(PConvUNet(params.model.width, params.model.depth), params.seed)
@@ -66,7 +66,7 @@ class Straightforward:
 def our_step(
     params: Params, hardware: Hardware, layout=torch.channels_last, optimiser=adam, mode: str | None = None
 ) -> TrainingStep:
-    """What pconv.train does; with a mode, network and loss are compiled by torch.compile in that mode."""
+    """Return the step of pconv.train, with network and loss compiled by torch.compile if a mode is given."""
     where = {"device": hardware.device, "memory_format": layout}
     model = he_init(PConvUNet(params.model.width, params.model.depth), params.seed).to(**where)
     loss = InpaintingLoss(params.loss).to(**where)
@@ -76,7 +76,7 @@ def our_step(
 
 
 def modes(options) -> dict[str, str]:
-    """What torch.compile is asked for, by name; its graphs are for GPUs."""
+    """Return the modes of torch.compile to measure, by name; CUDA graphs need a GPU."""
     if not options.compile:
         return {}
     graphs = {"CUDA graphs": "reduce-overhead"} if options.device.type == "cuda" else {}
@@ -84,9 +84,9 @@ def modes(options) -> dict[str, str]:
 
 
 def ladder(params: Params, hardware: Hardware, plain_batch, fast_batch, options) -> dict:
-    """Steps from the straightforward one to ours, each with one more lever; the layer is ours in all of them.
+    """Return the steps from the straightforward one to ours, by the one change that each adds; all use our layer.
 
-    Behind ours what torch.compile makes of it, if asked for.
+    They are followed by what torch.compile makes of our step, if that is asked for.
     """
     exact, nchw = Hardware(hardware.device, "float32"), torch.contiguous_format
     slow_adam = {"optimiser": lambda model, lr: torch.optim.Adam(model.parameters(), lr=lr)}
@@ -106,7 +106,7 @@ def ladder(params: Params, hardware: Hardware, plain_batch, fast_batch, options)
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """TFLOP/s of the best of several large matrix products."""
+    """Return the speed of the fastest of several large matrix products, in TFLOP/s."""
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
     seconds = turns({"": lambda: a @ b}, 10, device)[""]
@@ -114,8 +114,9 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def peak_bytes(call, device: torch.device) -> int | None:
+    """Return the most GPU memory that a call holds at once, None on a CPU."""
     if device.type != "cuda":
-        return None  # benchmarks/network.py measures the CPU's, in a process for each
+        return None  # benchmarks/network.py measures it, with a process for each candidate
     torch.cuda.reset_peak_memory_stats()
     call()
     wait(device)
@@ -124,7 +125,7 @@ def peak_bytes(call, device: torch.device) -> int | None:
 
 @torch.inference_mode()
 def inference(params: Params, options) -> dict[str, float]:
-    """Milliseconds for one image of 512 px, in the training's precision; also as torch.compile makes it, if asked."""
+    """Return the milliseconds to fill one image of 512 px in the precision of training, compiled as well if asked."""
     layout = {"device": options.device, "memory_format": torch.channels_last}
     model = he_init(PConvUNet(params.model.width, params.model.depth), 0).eval().to(**layout)
     image, mask = torch.rand(1, 3, 512, 512).to(**layout), torch.ones(1, 1, 512, 512, device=options.device)
@@ -137,6 +138,7 @@ def inference(params: Params, options) -> dict[str, float]:
 
 
 def measure(params: Params, options) -> dict:
+    """Return everything that is recorded but the time to fill an image."""
     hardware = Hardware.choose(params.train.precision)
     options.device, options.size, options.batch = hardware.device, params.data.size, params.train.batch
     plain_batch = inputs(options, torch.contiguous_format)
@@ -173,12 +175,12 @@ def measure(params: Params, options) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=Path, help="a parameter set; by default params.yaml")
-    parser.add_argument("--vgg", help="loss.vgg in its place, where its weights are not at hand")
-    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), help="train.precision in its place")
-    parser.add_argument("--size", type=int, help="data.size in its place")
+    parser.add_argument("--params", type=Path, help="a parameter set, params.yaml by default")
+    parser.add_argument("--vgg", help="replaces loss.vgg, where its weights are missing")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), help="replaces train.precision")
+    parser.add_argument("--size", type=int, help="replaces data.size")
     parser.add_argument("--partialconv", type=Path, metavar="PATH", help="the authors' models/partialconv2d.py")
-    parser.add_argument("--compile", action="store_true", help="torch.compile, too; it takes minutes")
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile as well, which takes minutes")
     parser.add_argument("--turns", type=int, default=12)
     options = parser.parse_args()
     keep_memory()

@@ -1,11 +1,12 @@
-"""Which default gives the best pictures in its ten minutes: a training per candidate, measured on validation crops.
+"""Find the default that gives the best pictures in ten minutes: train each candidate, measure on validation crops.
 
     python benchmarks/trials.py --seconds 400 [--only NAME ...]
 
-Every candidate changes params.yaml in the keys named in CANDIDATES and trains both stages for as many steps as fit into
-the same time, at the fastest step seen in a warm-up, so that a busy machine favours nobody. One photograph says little,
-so two of the training photographs are held out, too: measured is on crops of HELD_OUT and of the validation photograph.
-The test photographs have no say. The results go to reports/trials.csv, one row per candidate, and crops to trials.jpg.
+Every candidate changes the keys of params.yaml that CANDIDATES names, and trains both stages for as many steps as fit
+into the same time at the speed of the fastest step of a warm-up, so that a busy machine favours none. Since a single
+photograph says little, two of the training photographs are held out: the crops that are measured come from HELD_OUT and
+from the validation photograph. The test photographs play no part. The results go to reports/trials.csv, with one row
+for each candidate, and crops to reports/trials.jpg.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ EPOCHS = (7, 3)
 
 
 def seconds_per_step(params: Params, steps: int = 12) -> float:
-    """The fastest of a few training steps, which other work on the machine disturbs least."""
+    """Return the time of the fastest of a few training steps, which other work on the machine disturbs least."""
     trainer, fastest = Trainer(params, 1), float("inf")
     batches = trainer.batches()
     for _ in range(steps):
@@ -66,6 +67,7 @@ def seconds_per_step(params: Params, steps: int = 12) -> float:
 
 
 def with_steps(params: Params, steps: int) -> Params:
+    """Return the parameters with a number of steps divided among stages and epochs."""
     shares = (STAGE1_SHARE, 1 - STAGE1_SHARE)
     per_epoch = [max(1, round(steps * share / epochs)) for share, epochs in zip(shares, EPOCHS, strict=True)]
     return changed(
@@ -76,7 +78,7 @@ def with_steps(params: Params, steps: int) -> Params:
 
 
 def project(folder: Path, root: Path) -> None:
-    """A project of its own, so that the pipeline's models stay as they are, with HELD_OUT among the validation's."""
+    """Make a project of its own, which leaves the pipeline's models alone, with HELD_OUT in the validation split."""
     (folder / "dvc.yaml").touch()
     (folder / "data").mkdir()
     (folder / "data" / "masks").symlink_to(root / "data" / "masks")
@@ -91,6 +93,7 @@ def project(folder: Path, root: Path) -> None:
 
 
 def validation_batch(params: Params):
+    """Return all validation crops: images (N, 3, H, W) in [0, 1] and masks (N, 1, H, W)."""
     crops = ValidationCrops(params)
     image, mask = (torch.stack(part).float() for part in zip(*(crops[n] for n in range(len(crops))), strict=True))
     return image / 255, mask
@@ -98,7 +101,7 @@ def validation_batch(params: Params):
 
 @torch.inference_mode()
 def measure(model, params: Params) -> tuple[dict, torch.Tensor]:
-    """Metrics and unweighted loss terms (always with the packaged VGG) of the composites, and these."""
+    """Return metrics and unweighted loss terms (with the packaged VGG) of the composites, and the composites."""
     gt, mask = validation_batch(params)
     out = model.float().eval()(gt, mask).clamp(0, 1)
     comp = compose(gt, out, mask)
@@ -111,6 +114,7 @@ def measure(model, params: Params) -> tuple[dict, torch.Tensor]:
 
 
 def trial(params: Params, seconds: float) -> tuple[dict, torch.Tensor]:
+    """Train a candidate for so long, and measure it; returns its row and the composites."""
     pace = seconds_per_step(params)
     params = with_steps(params, int(seconds / pace))
     for stage in (1, 2):

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -219,3 +220,34 @@ def test_launch_hands_on_what_is_printed_as_it_comes(tmp_path, capfd, monkeypatc
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     launch("talk", processes=1)
     assert "half a line\rwholeé\n" in capfd.readouterr().err
+
+
+def test_launch_runs_the_copy_of_the_code_that_it_is_part_of(tmp_path, capfd, monkeypatch):
+    """Not the one that is installed, nor another on PYTHONPATH."""
+    (tmp_path / "pconv").mkdir()
+    (tmp_path / "pconv" / "__init__.py").touch()
+    (tmp_path / "where.py").write_text("import pconv; print(pconv.__file__)")
+    monkeypatch.chdir(tmp_path / "pconv")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    launch("where", processes=1)
+    assert capfd.readouterr().err.splitlines()[-1] == str(TESTS.parent / "src" / "pconv" / "__init__.py")
+
+
+TALK = """
+import time
+for number in range(10_000):
+    print(number, flush=True)
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_what_was_launched_and_says_so(tmp_path, capfd, monkeypatch, number):
+    (tmp_path / "talk.py").write_text(TALK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    timer = threading.Timer(5, os.kill, (os.getpid(), number))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt, match="stopped; run again to go on from there"):
+        launch("talk", processes=1)
+    assert not psutil.Process().children(recursive=True)

@@ -1,4 +1,4 @@
-"""Stopping: signals, kills and loader processes that die, one process at a time."""
+"""Stopping: signals, kills and loader processes that die, in one process and in the pipeline."""
 
 import json
 import os
@@ -6,11 +6,13 @@ import random
 import re
 import shutil
 import signal
+import time
+from contextlib import suppress
 
 import psutil
 import pytest
 from conftest import results
-from repository import PATIENCE
+from repository import ENVIRONMENT, PATIENCE, change, run
 from runs import DOING, Killed, command, halt_in, newest, run_main, wait_for
 
 from pconv.data.decoding import ImageError
@@ -135,3 +137,70 @@ def test_a_second_run_is_refused_while_one_trains(tiny, start_training, monkeypa
     assert status == 1
     assert f"CheckpointError: {tiny / 'models/state/stage1'}: process {process.pid} is training here" in said
     assert process.is_alive() and not (tiny / "models/stage1").exists()
+
+
+# In the pipeline
+
+
+@pytest.fixture
+def stage1(smoke_copy):
+    """Start stage 1 by DVC: start(steps in each of its two epochs, processes); wait until it has logged a row.
+
+    Checkpoints are saved only when training ends or is stopped.
+    """
+    running = []
+
+    def start(steps, processes):
+        for key, value in {"stage1.steps": steps, "processes": processes, "checkpoint_seconds": 1e6}.items():
+            change(smoke_copy / "params.yaml", f"train.{key}", value)
+        output, curves = smoke_copy / "said.txt", smoke_copy / "reports/plots/stage1/metrics.json"
+        curves.unlink()
+        command = ["dvc", "repro", "--single-item", "train-stage1"]
+        with open(output, "w") as file:
+            dvc = psutil.Popen(command, cwd=smoke_copy, env=ENVIRONMENT, stdout=file, stderr=file)
+        running.append(dvc)
+        end = time.monotonic() + PATIENCE
+        while not curves.exists():
+            assert time.monotonic() < end and dvc.poll() is None, output.read_text()
+            time.sleep(0.01)
+        running.extend(dvc.children(recursive=True))
+        return running
+
+    yield start
+    for process in running:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def named(processes, what):
+    """The process among others whose command line has a word that ends so."""
+    return next(p for p in processes if p.is_running() and any(word.endswith(what) for word in p.cmdline()))
+
+
+@pytest.mark.parametrize(
+    "what, number, processes",
+    [
+        ("dvc", signal.SIGKILL, 1),
+        ("dvc", signal.SIGKILL, 2),
+        ("ipykernel_launcher", signal.SIGTERM, 2),
+        ("papermill", signal.SIGTERM, 2),
+    ],
+)
+def test_training_saves_and_ends_with_what_started_it(smoke_copy, stage1, what, number, processes):
+    started = stage1(1000, processes)
+    named(started, what).send_signal(number)
+    _, alive = psutil.wait_procs(started, PATIENCE)
+    assert not alive
+    assert 0 < newest(smoke_copy) < 2000, (smoke_copy / "said.txt").read_text()
+
+
+def test_the_next_run_goes_on_where_training_ended_with_dvc(smoke_copy, stage1):
+    dvc, *others = stage1(30, 1)
+    dvc.kill()
+    psutil.wait_procs(others, PATIENCE)
+    reached = newest(smoke_copy)
+    assert 0 < reached < 60
+    done = run(smoke_copy, "dvc", "repro", "--single-item", "train-stage1")
+    assert f"stage 1: going on from step {reached} of 60\n" in done.stdout + done.stderr
+    assert not (smoke_copy / "models/state/stage1").exists()
+    assert (smoke_copy / "models/stage1/best.safetensors").exists()

@@ -1,8 +1,8 @@
 """The state of a training run on disk, so that a killed run goes on as if nothing had happened.
 
-A checkpoint is a folder step-00000123 with tensors.safetensors, state.json and SHA256SUMS, the checksums of both (for
-`sha256sum -c`). It is written under another name, flushed to disk and renamed, so that it exists whole or not at all;
-nothing is unpickled.
+A checkpoint is a folder such as step-00000123 with tensors.safetensors, state.json and SHA256SUMS, which holds the
+checksums of both for `sha256sum -c`. It is written under another name, flushed to disk and renamed, so that it exists
+whole or not at all. Nothing is unpickled.
 """
 
 from __future__ import annotations

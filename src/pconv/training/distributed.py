@@ -1,21 +1,22 @@
-"""The processes that train together: started by torchrun, one per GPU, or several on a CPU.
+"""Processes that train together, started by torchrun: one for each GPU, or several on a CPU.
 
-They go through the same steps; each takes its share of every batch, and PyTorch's DistributedDataParallel gives all the
-mean of their gradients. A process that dies ends the others: at once under torchrun, after TIMEOUT at the latest.
+They take the same steps, each with its share of every batch, and PyTorch's DistributedDataParallel gives all of them
+the mean of their gradients. When a process dies the others end too: at once under torchrun, otherwise after TIMEOUT.
 """
 
 from __future__ import annotations
 
 import codecs
 import os
-import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import torch
 from torch import Tensor, distributed, nn
@@ -25,7 +26,7 @@ from pconv.errors import PConvError
 from pconv.training.signals import LAUNCHED, Stop
 
 TIMEOUT = timedelta(minutes=5)  # how long a process waits for the others
-LISTEN_SECONDS = 0.5  # how long a wish to stop may wait while nothing is printed
+LOOK_SECONDS = 0.1  # between two looks at what processes have printed
 
 
 class DistributedError(PConvError, RuntimeError):
@@ -34,47 +35,47 @@ class DistributedError(PConvError, RuntimeError):
 
 @dataclass(frozen=True)
 class Group:
-    """Processes that train together, as seen from one of them; by default it is alone."""
+    """Processes that train together, as one of them sees them; by default it is alone."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the one process that writes: checkpoints, weights, curves, progress."""
+        """Whether this is the process that writes checkpoints, weights, curves and progress."""
         return self.rank == 0
 
     def share(self, batch: range) -> range:
-        """This process's part of a batch of sample numbers."""
+        """Return this process's part of a batch of sample numbers."""
         each = len(batch) // self.size
         return batch[self.rank * each : (self.rank + 1) * each]
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, to the bit the same in each. Blocks until all have called it."""
+        """Return the sum over all processes, equal to the bit in each of them, once all have called it."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """The network whose gradients are the mean over all processes; it shares its weights with `model`."""
+        """Return a network that shares the weights of `model` and gives them the mean gradients of all processes."""
         if self.size == 1:
             return model
         device = next(model.parameters()).device
         return DistributedDataParallel(
             model,
             device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False,  # copy_buffers does, where they are used
+            broadcast_buffers=False,  # copy_buffers does it, where they are used
             gradient_as_bucket_view=True,
         )
 
     def copy_buffers(self, model: nn.Module) -> None:
-        """Give all processes the first one's batch norm statistics: its are the ones that are kept."""
+        """Give all processes the batch norm statistics of the first, since those are the ones that are kept."""
         if self.size > 1:
             for buffer in model.buffers():
                 distributed.broadcast(buffer, src=0)
 
     def check_equal(self, step: int, device: torch.device) -> None:
-        """Raise DistributedError unless all processes start from the same step; also waits for all to be there."""
+        """Raise DistributedError, once all have called it, unless all processes start from the same step."""
         steps = torch.tensor([step, -step], device=device)
         if self.size > 1:
             distributed.all_reduce(steps, op=distributed.ReduceOp.MAX)
@@ -84,13 +85,18 @@ class Group:
                 "have to share the project's folder"
             )
 
+    def wait(self) -> None:
+        """Return once all processes have called it."""
+        if self.size > 1:
+            distributed.barrier()
+
 
 ALONE = Group()
 
 
 @contextmanager
 def join():
-    """The group that torchrun's environment describes; without torchrun, a process on its own."""
+    """Enter the group that torchrun's environment describes; without torchrun, a process is alone."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
         yield ALONE
@@ -111,8 +117,8 @@ def join():
 def end(group: Group) -> None:
     """End a process whose work is done; one of several ends at once, without Python's finalisation.
 
-    DistributedDataParallel leaves threads of the group behind (PyTorch 2.15), and about one finalisation in a hundred
-    then aborted the process. torchrun takes that for a failure and ends the others, which may still be writing.
+    DistributedDataParallel leaves threads of the group behind (PyTorch 2.15), which made about one finalisation in a
+    hundred abort. torchrun takes that for a failure and ends the others, which may still be writing.
     """
     if group.size > 1:
         sys.stdout.flush()
@@ -123,22 +129,21 @@ def end(group: Group) -> None:
 def launch(module: str, *arguments: str, processes: int) -> None:
     """Run `python -m module` in several processes of this machine, and hand on what they print.
 
-    A notebook cannot fork: its kernel has threads, and maybe a GPU in use. A wish to stop is handed on, too; then the
-    processes are waited for, as they may have to save, and KeyboardInterrupt is raised. Raises DistributedError if a
-    process fails.
+    A notebook cannot fork: its kernel has threads, and maybe a GPU in use. Where this process is asked to stop, so are
+    they; they are waited for, as they have to save, and KeyboardInterrupt is raised. Raises DistributedError if one of
+    them fails.
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    source = str(Path(__file__).parents[2])  # this copy of the code, whatever is installed
-    path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
-    child = {
-        "args": [*torchrun, "-m", module, *arguments],
+    command, source = [*torchrun, "-m", module, *arguments], str(Path(__file__).parents[2])
+    path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])  # this copy, whatever is installed
+    options = {
         "env": os.environ | {"PYTHONPATH": path, LAUNCHED: str(os.getpid())},
-        "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT,
-        "start_new_session": True,  # a signal to all processes of this session would reach it twice
+        "start_new_session": True,  # or a signal to all processes of this session would reach it twice
     }
-    with Stop() as stop, subprocess.Popen(**child) as child:
-        for text in _read_output(child, stop):
+    # Not a pipe: one that nobody reads any more would end the processes before they have saved.
+    with Stop() as stop, TemporaryFile() as output, subprocess.Popen(command, stdout=output, **options) as child:
+        for text in _follow(child, output.fileno(), stop):
             print(text, end="", file=sys.stderr, flush=True)
     if stop.agreed:
         raise KeyboardInterrupt("stopped; run again to go on from there")
@@ -148,15 +153,18 @@ def launch(module: str, *arguments: str, processes: int) -> None:
         )
 
 
-def _read_output(child: subprocess.Popen, stop: Stop) -> Iterator[str]:
-    """Yield what a process prints until it ends; once a stop is asked for, tell the process."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+def _follow(child: subprocess.Popen, output: int, stop: Stop) -> Iterator[str]:
+    """Yield what a process writes to a file until it ends. Once this process should stop, that one is told to."""
+    decoder, position = codecs.getincrementaldecoder("utf-8")("replace"), 0
     while True:
+        ended = child.poll() is not None  # asked first: what it wrote at last is then read
         if stop.asked and not stop.agreed:
             stop.agreed = True
             child.terminate()
-        if select.select([child.stdout], [], [], LISTEN_SECONDS)[0]:
-            some = os.read(child.stdout.fileno(), 4096)  # not line by line: progress may redraw one
-            if not some:
-                return
+        if some := os.pread(output, 2**16, position):  # read moves the place at which the process writes
+            position += len(some)
             yield decoder.decode(some)
+        elif ended:
+            return
+        else:
+            time.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""All that changes while a stage trains: what a checkpoint holds."""
+"""Everything that changes while a stage trains, which is what a checkpoint holds."""
 
 from __future__ import annotations
 

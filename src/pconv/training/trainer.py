@@ -91,6 +91,7 @@ class Trainer:
                 if stop.agreed or self.checkpoints.is_due(state.step):
                     self.checkpoints.save(state, self.timer)
                 if stop.agreed:
+                    self.group.wait()  # until the first has saved: torchrun ends the others as soon as one has ended
                     raise KeyboardInterrupt(f"stopped at step {state.step}; run again to go on from there")
             if not first:
                 return None
