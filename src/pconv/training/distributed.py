@@ -29,7 +29,7 @@ TIMEOUT = timedelta(minutes=5)  # how long a process waits for the others
 LOOK_SECONDS = 0.1  # between two looks at what processes have printed
 
 
-class DistributedError(PConvError, RuntimeError):
+class DistributedError(PConvError):
     """Processes that cannot train together; the message says what to do."""
 
 
