@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hostile import OUTCOMES, Case, Outcome, judge
+from hostile import OUTCOMES, SECONDS, Case, Outcome, judge
 from hostile.preload import CASES
 
 from pconv.progress import Progress
@@ -38,9 +38,7 @@ def main() -> None:
     parser.add_argument("part", nargs="?", default="", help="try only the cases whose kind or name contains this")
     part = parser.parse_args().part
     kinds = by_kind(case for case in CASES if part in case.kind or part in case.name)
-    with ThreadPoolExecutor(2) as pool:
-        found = list(Progress(pool.map(judge, kinds.values()), desc="kind", total=len(kinds)))
-    values = report({kind: list(zip(kinds[kind], one, strict=True)) for kind, one in zip(kinds, found, strict=True)})
+    values = report(judge_kinds(kinds, SECONDS))
     print(page(values).removeprefix(INTRODUCTION))
     if not part:
         write(project_root(Path(__file__)), values)
@@ -53,6 +51,13 @@ def by_kind(cases: Iterable[Case]) -> dict[str, list[Case]]:
     for case in cases:
         kinds.setdefault(case.kind, []).append(case)
     return dict(sorted(kinds.items()))
+
+
+def judge_kinds(kinds: dict[str, list[Case]], seconds: float) -> dict[str, list[tuple[Case, Outcome]]]:
+    """Judge the cases of several kinds, two kinds at a time, and return each case with its outcome."""
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda cases: list(zip(cases, judge(cases, seconds), strict=True)), kinds.values())
+        return dict(zip(kinds, Progress(found, desc="kind", total=len(kinds)), strict=True))
 
 
 def report(judged: dict[str, list[tuple[Case, Outcome]]]) -> dict:

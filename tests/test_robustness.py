@@ -8,17 +8,22 @@ import pytest
 from hostile import Case, Outcome, judge, outcome
 from hostile.preload import CASES
 from repository import PATIENCE
-from robustness import by_kind, page, report
+from robustness import by_kind, judge_kinds, page, report
 
 from pconv.errors import PConvError
 
 KINDS = by_kind(CASES)
 
 
+@pytest.fixture(scope="module")
+def judged():
+    """All cases with their outcomes, by kind; together they take less time than one kind after the other."""
+    return judge_kinds(KINDS, PATIENCE)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_hostile_input_is_right_or_refused(kind):
-    found = zip(KINDS[kind], judge(KINDS[kind], PATIENCE), strict=True)
-    faults = [f"{case.name}: {one.outcome}: {one.said}" for case, one in found if one.fault]
+def test_hostile_input_is_right_or_refused(kind, judged):
+    faults = [f"{case.name}: {one.outcome}: {one.said}" for case, one in judged[kind] if one.fault]
     assert not faults, "\n".join(faults)
 
 

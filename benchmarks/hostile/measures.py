@@ -28,6 +28,7 @@ from hostile.tensors import (
     with_first,
 )
 from pconv import baselines, losses, metrics
+from pconv.data.tensors import to_tensor
 from pconv.masks import convention
 from pconv.params import Loss
 
@@ -219,3 +220,42 @@ refusals(HELD, "hole_ratio", convention.hole_ratio, (), others=BATCHES)
 COMPOSED = {name: SHAPES[name] for name in ("one image", "one channel", "a single column", "another batch")}
 SHAPED = {name: MASKS[name] for name in ("one mask", "three channels", "a single column", "another batch")}
 refusals(HELD, "compose", convention.compose, TRIPLE, COMPOSED, COMPOSED, SHAPED)
+
+
+# Images in memory
+
+
+PIXELS = np.zeros((8, 6, 3), np.uint8)
+IMAGES = {
+    "numbers from 0 to 1": (PIXELS.astype(np.float32), r"float32"),
+    "16 bits": (PIXELS.astype(np.uint16), r"uint16"),
+    "whole numbers": (PIXELS.astype(int), r"int64"),
+    "bool": (PIXELS.astype(bool), r"bool"),
+    "grey": (PIXELS[..., 0], r"\(8, 6\)"),
+    "grey with a channel": (PIXELS[..., :1], r"\(8, 6, 1\)"),
+    "alpha": (np.zeros((8, 6, 4), np.uint8), r"\(8, 6, 4\)"),
+    "channels first": (PIXELS.transpose(2, 0, 1), r"\(3, 8, 6\)"),
+    "a batch": (PIXELS[None], r"\(1, 8, 6, 3\)"),
+    "no pixel": (PIXELS[:0], r"\(0, 6, 3\)"),
+    "a tensor": (torch.zeros(8, 6, 3, dtype=torch.uint8), r"Tensor"),
+    "a list": ([[[0, 0, 0]]], r"list"),
+}
+MEMORY = "images in memory"
+refusals(MEMORY, "to_tensor", to_tensor, (), others=IMAGES)
+
+
+@right(MEMORY, "memory in another order")
+def _(folder):
+    image = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
+    for other in (image[::-1, ::2], image.transpose(1, 0, 2), np.asfortranarray(image)):
+        expected = torch.tensor(other.tolist()).permute(2, 0, 1) / 255
+        assert torch.equal(to_tensor(other), expected)
+
+
+@right(MEMORY, "an image that cannot be written to is left as it is, and so is one that can")
+def _(folder):
+    for writeable in (True, False):
+        image = np.full((8, 6, 3), 51, np.uint8)
+        image.flags.writeable = writeable
+        to_tensor(image).zero_()
+        assert (image == 51).all()
