@@ -165,7 +165,8 @@ def trained() -> tuple[Path, bytes]:
 
 def write_parameters(folder: Path, **changes) -> None:
     """Write the parameters of the tiny run; changes are of its stage 1."""
-    values = {**VALUES, "data": {**VALUES["data"], "source": "folder", "folder": "photographs", "size": 16}}
+    data = {"source": "folder", "folder": "photographs", "min_side": 16, "size": 16}
+    values = {**VALUES, "data": {**VALUES["data"], **data}}
     values["model"] = {"width": 2, "depth": 2}
     values["loss"] = {**VALUES["loss"], "vgg": "random"}
     stage = {"lr": 0.01, "lr_end": None, "epochs": 2, "steps": 2, **changes}

@@ -149,7 +149,9 @@ COUNTS = ("masks.train", "masks.val", "masks.test", "train.validation", "train.s
 WHOLE = {  # key -> values that are right, values that are not
     **{key: ((1, 2**31), (0, -1)) for key in COUNTS},
     "seed": ((0, 2**32 - 1), (-1, 2**32)),
-    "data.size": ((16, 512), (0, -16, 15)),
+    "data.size": ((16, 512, 8192), (0, -16, 15, 8193)),
+    "data.min_side": ((1, 64), (0, -1)),
+    "data.max_pixels": ((1, 2**27), (0, -1, 2**27 + 1)),
     "model.width": ((1, 64, 1024), (0, -1, 1025, 10**12)),
     "model.depth": ((2, 5), (1, 0, -1, 10, 10**9)),
     "train.batch": ((4, 1024), (0, -1)),
@@ -160,6 +162,7 @@ REAL = {
     **{f"loss.{term}": ((0, 1e-30, 1e6), (-1e-30, -1)) for term in ("valid", "hole", "perceptual", "style", "tv")},
     "train.stage1.lr": ((1e-12, 1), (0, -1e-4, 1.1, 1e4)),
     "train.stage2.lr_end": ((1e-12, 1, None), (0, -1e-4, 1.1)),
+    "data.max_rejected": ((0, 0.05, 1), (-0.1, 1.1)),
     "train.checkpoint_seconds": ((0, 0.5, 1e9), (-1,)),
 }
 CHOICES = {
@@ -176,7 +179,8 @@ CHOICES = {
         ("[0, 1]", "[0.5, 2]", "[0.9, 0.1]", "[0.5]", "[0.1, 0.2, 0.3]", "0.5", "[.nan, 1]", "['0.5', 1]", "[]"),
     ),
     "loss.vgg": (("packaged", "random"), ("''", "1", "null", "[packaged]")),
-    "data.folder": (("null", "photographs"), ("1", "[photographs]", "true")),
+    "data.check": (("header", "decode"), ("none", "''", "1", "[header]")),
+    "data.folder": (("null",), ("1", "[photographs]", "true", "photographs")),
 }
 NEVER = (".nan", ".inf", "-.inf", "1e999", "'1'", "true", "one", "[1]", "{a: 1}", "9" * 5000)
 NOT_WHOLE = (*NEVER, "1.5", "1e3", "null", "''")

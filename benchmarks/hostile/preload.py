@@ -1,7 +1,19 @@
 """Import the cases of all kinds: the one module that knows them."""
 
-from hostile import CASES, checkpoints, indexes, masks, measures, network, parameters, weights
+from hostile import (
+    CASES,
+    checkpoints,
+    commands,
+    folders,
+    indexes,
+    masks,
+    measures,
+    network,
+    parameters,
+    photographs,
+    weights,
+)
 
-KINDS = (checkpoints, indexes, masks, measures, network, parameters, weights)
+KINDS = (checkpoints, commands, folders, indexes, masks, measures, network, parameters, photographs, weights)
 
 __all__ = ["CASES", "KINDS"]
