@@ -1,14 +1,15 @@
 """Every hostile case gives the right result, or is refused with a reason; and the judge knows one from the other."""
 
 import importlib
+import json
 import sys
 
 import hostile
 import pytest
 from hostile import Case, Outcome, judge, outcome
 from hostile.preload import CASES
-from repository import PATIENCE
-from robustness import by_kind, judge_kinds, page, report
+from repository import PATIENCE, ROOT
+from robustness import COMMAND, by_kind, judge_kinds, page, report
 
 from pconv.errors import PConvError
 
@@ -25,6 +26,23 @@ def judged():
 def test_hostile_input_is_right_or_refused(kind, judged):
     faults = [f"{case.name}: {one.outcome}: {one.said}" for case, one in judged[kind] if one.fault]
     assert not faults, "\n".join(faults)
+
+
+def test_the_report_counts_the_cases_as_they_are():
+    """Since the test above finds no fault, what is due is what the report has to say."""
+    values = json.loads((ROOT / "reports/robustness.json").read_text())
+    assert values["command"] == COMMAND and values["faults"] == []
+    for kind, cases in KINDS.items():
+        due = {
+            "right": sum(case.message is None for case in cases),
+            "refused": sum(bool(case.message) for case in cases),
+        }
+        assert values["kinds"][kind] == {"cases": len(cases), **due, "traceback": 0, "hang": 0, "wrong": 0}, kind
+    assert list(values["kinds"]) == list(KINDS)
+
+
+def test_the_page_is_made_from_the_report():
+    assert (ROOT / "docs/robustness.md").read_text() == page(json.loads((ROOT / "reports/robustness.json").read_text()))
 
 
 def fail(error):

@@ -10,6 +10,8 @@ from pconv.params import load_params
 from pconv.project import image_folder
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit("usage: python -m pconv.data; what it reads is in params.yaml")
     try:
         counts = write_manifests(load_params().data)
     except (PConvError, OSError) as error:
