@@ -9,16 +9,16 @@ from pathlib import Path
 
 PROC = Path("/proc")
 LAUNCHED = "PCONV_LAUNCHED"  # set for the processes that a notebook starts
-MARKS = ("DVC_STAGE", LAUNCHED)  # environment variables that a program sets for what it starts, and has not itself
+MARKS = ("DVC_STAGE", LAUNCHED)  # variables that a program sets for the processes it starts, but does not have itself
 
 
 class Stop:
     """A context in which SIGINT and SIGTERM end nothing: they are remembered, so that training can save and stop.
 
-    asked: whether this process should stop: a signal has arrived, or the program that started it has died, be it DVC or
-    the notebook of several processes, and nobody is left to take the result. Without /proc that goes unnoticed.
-    agreed: whether all processes of a group stop, because at least one of them was asked to. It is set where the losses
-    of the group are added up.
+    asked: whether this process should stop, because a signal has arrived or the program that started it has died and
+    nothing is left to take the result: DVC, or the notebook of several processes. Without /proc no death is noticed.
+    agreed: whether all processes of the group stop because at least one of them was asked to. It is set wherever the
+    losses of the group are added up.
 
     Enter it as late as possible: ipykernel installs its own SIGINT handler at the start of every cell. Outside the main
     thread Python handles no signals.
