@@ -1,5 +1,6 @@
 """Comparing experiments, whatever they changed and whatever they lack: the tables, words and figures of notebook 06."""
 
+import io
 import json
 import math
 import subprocess
@@ -206,3 +207,21 @@ def test_what_a_revision_lacks_is_left_empty(repository, monkeypatch):
     first, second = compare.read_experiments()
     assert first.params == {"data.crop": [0.3, 0.6], "data.folder": None} and first.metrics == {"psnr": 20.0}
     assert (second.name, second.params, second.metrics) == (old, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("params.yaml", b"a: [1"),
+        ("params.yaml", b"[1]"),
+        ("reports/metrics/evaluate.json", b'{"pconv": '),
+        ("params.yaml", b"\xff"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named(path, content, monkeypatch):
+    rows = [{"rev": rev, "Experiment": None, "State": None} for rev in ("1234567", "89abcde")]
+    files = {"params.yaml": b"{}", "reports/metrics/evaluate.json": b"{}"} | {path: content}
+    monkeypatch.setattr(compare.dvc.api, "exp_show", lambda revs: rows)
+    monkeypatch.setattr(compare.dvc.api, "open", lambda name, **_: io.BytesIO(files[name]))
+    with pytest.raises(ComparisonError, match=rf"1234567: its {path} is damaged.*dvc exp remove 1234567"):
+        compare.read_experiments()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 from dvc.exceptions import DvcException, PathMissingError
 from dvc.scm import SCMError
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, YAMLError
 
 from pconv.data.decoding import ImageError, decode
 from pconv.errors import PConvError
@@ -54,8 +55,8 @@ class Experiment:
 def read_experiments(rev: str = "HEAD") -> list[Experiment]:
     """Return a commit, first, and the experiments that started from it.
 
-    Experiments that failed or have not run yet are left out. Raises ComparisonError if fewer than two runs remain or
-    if there is no such commit.
+    Experiments that failed or have not run yet are left out. Raises ComparisonError if fewer than two runs remain, if
+    there is no such commit, and if a run's parameters or metrics are damaged.
     """
     try:
         rows = dvc.api.exp_show(revs=rev)
@@ -72,11 +73,22 @@ def read_experiments(rev: str = "HEAD") -> list[Experiment]:
         Experiment(
             name=row["Experiment"] or row["rev"],
             rev=row["rev"],
-            params=flat(YAML(typ="safe").load(_read("params.yaml", row["rev"]) or b"{}")),
-            metrics=json.loads(_read("reports/metrics/evaluate.json", row["rev"]) or b"{}").get("pconv", {}),
+            params=flat(_values("params.yaml", row["rev"], YAML(typ="safe").load)),
+            metrics=_values("reports/metrics/evaluate.json", row["rev"], json.loads).get("pconv", {}),
         )
         for row in rows
     ]
+
+
+def _values(path: str, rev: str, parse: Callable[[bytes], object]) -> dict:
+    """Return what a file says as a revision has it, or nothing if it does not have it."""
+    try:
+        values = parse(_read(path, rev) or b"{}")
+    except (ValueError, YAMLError):
+        values = None
+    if not isinstance(values, dict):
+        raise ComparisonError(f"{rev}: its {path} is damaged; run it again, or leave it out: dvc exp remove {rev}")
+    return values
 
 
 def _read(path: str, rev: str) -> bytes | None:
