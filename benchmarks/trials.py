@@ -28,11 +28,17 @@ from pconv.hardware import keep_memory
 from pconv.losses import InpaintingLoss
 from pconv.masks.convention import compose
 from pconv.metrics import l1_percent, psnr, ssim
-from pconv.params import Loss, Params, load_params
+from pconv.params import Params, Terms, load_params
 from pconv.project import project_root
 from pconv.train import finish
 from pconv.training.loading import ValidationCrops
 from pconv.training.trainer import Trainer
+
+
+def both_stages(**weights: float) -> dict:
+    """Return weights of loss terms as changes to both stages."""
+    return {f"loss.stage{stage}.{term}": weight for stage in (1, 2) for term, weight in weights.items()}
+
 
 CANDIDATES = {
     "default": {},
@@ -42,10 +48,10 @@ CANDIDATES = {
     "width 24": {"model.width": 24},
     "width 48": {"model.width": 48},
     "depth 5": {"model.depth": 5},
-    "style 120 (the paper)": {"loss.style": 120.0},
-    "style 10": {"loss.style": 10.0},
-    "perceptual 0.05 (the paper)": {"loss.perceptual": 0.05},
-    "L1 and tv only": {"loss.perceptual": 0.0, "loss.style": 0.0},
+    "style 120 (the paper)": both_stages(style=120.0),
+    "style 10": both_stages(style=10.0),
+    "perceptual 0.05 (the paper)": both_stages(perceptual=0.05),
+    "L1 and tv only": both_stages(perceptual=0.0, style=0.0),
     "random VGG": {"loss.vgg": "random"},
     "float32": {"train.precision": "float32"},
 }
@@ -106,7 +112,7 @@ def measure(model, params: Params) -> tuple[dict, torch.Tensor]:
     out = model.float().eval()(gt, mask).clamp(0, 1)
     comp = compose(gt, out, mask)
     filled = torch.stack([fill("mean fill", image, m) for image, m in zip(gt, mask, strict=True)])
-    terms = InpaintingLoss(Loss(vgg="packaged")).terms(out, gt, mask)
+    terms = InpaintingLoss(Terms(), "packaged").terms(out, gt, mask)
     gain = psnr(comp, gt).mean() - psnr(filled, gt).mean()
     row = {"L1 %": l1_percent(comp, gt).mean(), "PSNR": psnr(comp, gt).mean(), "SSIM": ssim(comp, gt).mean()}
     row |= {"dB over mean fill": gain, "perceptual": terms["perceptual"], "style": terms["style"]}

@@ -39,12 +39,13 @@ def pytest_collection_modifyitems(items):
 
 
 LOOSE = {"check": "header", "min_side": 1, "max_pixels": 2**20, "max_rejected": 0.0}  # for small photographs
+TERMS = {"valid": 1.0, "hole": 6.0, "perceptual": 0.05, "style": 10.0, "tv": 0.1}
 TINY = {
     "seed": 0,
     "data": {"source": "folder", "folder": "photographs", **LOOSE, "size": 32, "crop": [0.5, 0.9]},
     "masks": {"train": 7, "val": 3, "test": 1},
-    "model": {"width": 4, "depth": 3},
-    "loss": {"vgg": "random", "valid": 1.0, "hole": 6.0, "perceptual": 0.05, "style": 10.0, "tv": 0.1},
+    "model": {"layer": "partial", "fill": "mean", "width": 4, "depth": 3},
+    "loss": {"vgg": "random", "stage1": dict(TERMS), "stage2": dict(TERMS)},
     "train": {
         "batch": 2,
         "recolour": False,
@@ -54,6 +55,8 @@ TINY = {
         "validation": 3,
         "workers": 0,
         "checkpoint_seconds": 1000,
+        "start": None,
+        "freeze_norm": True,
         "stage1": {"lr": 0.01, "lr_end": 0.002, "epochs": 2, "steps": 5},
         "stage2": {"lr": 0.002, "lr_end": None, "epochs": 2, "steps": 2},
     },

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pconv.losses import InpaintingLoss
-from pconv.params import Loss
+from pconv.params import Terms
 from pconv.training import distributed
 from pconv.unet import PConvUNet, he_init
 
@@ -19,7 +19,7 @@ def gradients(folder, group):
     batch = load_file(folder / "batch.safetensors")
     ours = list(group.share(range(4)))
     model = he_init(PConvUNet(4, 3), 0).double().eval()
-    loss = InpaintingLoss(Loss(vgg="random")).double()
+    loss = InpaintingLoss(Terms(), "random").double()
     gt, mask = batch["gt"][ours], batch["mask"][ours]
     network = group.parallel(model)  # it averages gradients only as long as it is there
     total, _ = loss(network(gt, mask), gt, mask)

@@ -12,7 +12,7 @@ from torch import nn
 from pconv import losses
 from pconv.losses import TERMS, InpaintingLoss, gram, hole_loss, perceptual_loss, style_loss, tv_loss, valid_loss
 from pconv.masks.convention import compose
-from pconv.params import Loss
+from pconv.params import Terms
 from pconv.studies.unet import reference_terms
 
 PAPER = {"valid": 1, "hole": 6, "perceptual": 0.05, "style": 120, "tv": 0.1}
@@ -48,12 +48,12 @@ def batch(height=24, width=20, valid=0.7, seed=0):
 @pytest.fixture(scope="module")
 def loss():
     """With the paper's weights and the packaged VGG, in float64."""
-    return InpaintingLoss(Loss(vgg="packaged")).double()
+    return InpaintingLoss(Terms(), "packaged").double()
 
 
 @pytest.fixture(scope="module")
 def loss32():
-    return InpaintingLoss(Loss(vgg="packaged"))
+    return InpaintingLoss(Terms(), "packaged")
 
 
 # Each term, worked out by hand
@@ -180,7 +180,7 @@ def test_all_terms_by_hand():
         "style": (0.36 - 0.25) / 3 + (0.36 - 0.25) / 3 / 4,
         "tv": 2 * 8 * 0.1 / (8 * 7),
     }
-    loss = InpaintingLoss(Loss(vgg="random"))
+    loss = InpaintingLoss(Terms(), "random")
     loss.vgg = Pixels()
     total, terms = loss(gt + 0.1, gt, mask)
     assert {name: value.item() for name, value in terms.items()} == pytest.approx(want)
@@ -264,7 +264,7 @@ def test_total_is_the_weighted_sum(loss):
 @pytest.mark.parametrize("name", PAPER)
 def test_one_term_alone(name, loss):
     """With the weight 2 for one term and 0 for the others, nothing else is computed, and its value is the same."""
-    alone = InpaintingLoss(Loss(vgg="packaged", **NOTHING | {name: 2.0})).double()
+    alone = InpaintingLoss(Terms(**NOTHING | {name: 2.0}), "packaged").double()
     images = batch()
     total, terms = alone(*images)
     assert list(terms) == [name]
@@ -281,17 +281,17 @@ def test_a_term_of_weight_0_is_not_computed(name, monkeypatch):
         raise AssertionError(f"{name} was computed")
 
     monkeypatch.setattr(losses, FUNCTIONS[name].__name__, fail)
-    loss = InpaintingLoss(Loss(**PAPER | {"vgg": "random", name: 0.0})).double()
+    loss = InpaintingLoss(Terms(**PAPER | {name: 0.0}), "random").double()
     assert name not in loss.terms(*batch())
     with pytest.raises(AssertionError, match=name):
-        InpaintingLoss(Loss(vgg="random")).double().terms(*batch())
+        InpaintingLoss(Terms(), "random").double().terms(*batch())
 
 
 @pytest.mark.parametrize("weights, loaded", [({}, False), ({"perceptual": 0.1}, True), ({"style": 0.1}, True)])
 def test_vgg_is_loaded_only_where_a_term_needs_it(weights, loaded, monkeypatch):
     sources = []
     monkeypatch.setattr(losses, "VGGFeatures", lambda source: sources.append(source) or Pixels())
-    InpaintingLoss(Loss(vgg="somewhere", **NOTHING | {"valid": 1.0} | weights))
+    InpaintingLoss(Terms(**NOTHING | {"valid": 1.0} | weights), "somewhere")
     assert sources == ["somewhere"] * loaded
 
 
@@ -368,7 +368,7 @@ def test_autocast_is_near_float32(loss32):
 
 def test_memory_layout_changes_nothing(loss):
     images = batch()
-    other = InpaintingLoss(Loss(vgg="packaged")).double().to(memory_format=torch.channels_last)
+    other = InpaintingLoss(Terms(), "packaged").double().to(memory_format=torch.channels_last)
     turned = [image.contiguous(memory_format=torch.channels_last) for image in images]
     for name, value in loss.terms(*images).items():
         torch.testing.assert_close(other.terms(*turned)[name], value, rtol=1e-12, atol=0)

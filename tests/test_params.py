@@ -100,11 +100,14 @@ PAPER = {
     "model.width": 64,
     "model.depth": 8,
     "loss.vgg": "imagenet",
-    "loss.valid": 1,
-    "loss.hole": 6,
-    "loss.perceptual": 0.05,
-    "loss.style": 120,
-    "loss.tv": 0.1,
+    **{
+        f"loss.{stage}.{term}": weight
+        for stage in ("stage1", "stage2")
+        for term, weight in {"valid": 1, "hole": 6, "perceptual": 0.05, "style": 120, "tv": 0.1}.items()
+    },
+    "model.layer": "partial",
+    "train.start": None,
+    "train.freeze_norm": True,
     "train.stage1.epochs": 50,
     "train.stage1.steps": 10_000,
     "train.stage1.lr_end": None,
@@ -142,7 +145,7 @@ def test_defaults_are_the_papers():
 
 def test_params_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
-        Params().loss.style = 1.0
+        Params().loss.vgg = "random"
 
 
 # Wrong values
@@ -162,17 +165,21 @@ WRONG_VALUES = {  # of the right type, but out of range
     "masks.test": [0, -1],
     "model.width": [0, -1, 1025, 10**9],
     "model.depth": [0, 1, 10],
+    "model.layer": ["dense"],
+    "model.fill": ["green"],
     "loss.vgg": [""],
-    "loss.valid": [-1.0, float("nan"), float("inf")],
-    "loss.hole": [-1.0, float("nan"), float("inf")],
-    "loss.perceptual": [-1.0, float("nan"), float("inf")],
-    "loss.style": [-1.0, float("nan"), float("inf")],
-    "loss.tv": [-1.0, float("nan"), float("inf")],
+    **{
+        f"loss.{stage}.{term}": [-1.0, float("nan"), float("inf")]
+        for stage in ("stage1", "stage2")
+        for term in ("valid", "hole", "perceptual", "style", "tv")
+    },
     "train.batch": [0, -1],
     "train.precision": ["float16"],
     "train.processes": [-1],
     "train.recolour": [],
     "train.sync_norm": [],
+    "train.start": [""],
+    "train.freeze_norm": [],
     "train.validation": [0, -1],
     "train.workers": [-1],
     "train.checkpoint_seconds": [-1.0, float("nan")],
@@ -196,9 +203,15 @@ RIGHT_TYPES = {  # those of WRONG_TYPES that a key may be
     "train.checkpoint_seconds": [1.5],
     "train.recolour": [True],
     "train.sync_norm": [True],
+    "train.start": ["x", None],
+    "train.freeze_norm": [True],
     "train.stage1.lr_end": [None],
     "train.stage2.lr_end": [None],
-    **{f"loss.{term}": [1.5] for term in ("valid", "hole", "perceptual", "style", "tv")},
+    **{
+        f"loss.{stage}.{term}": [1.5]
+        for stage in ("stage1", "stage2")
+        for term in ("valid", "hole", "perceptual", "style", "tv")
+    },
 }
 
 
@@ -229,7 +242,9 @@ def test_a_wrong_value_is_named_with_file_key_and_value(write, key):
         ("data.max_rejected", 1),
         ("data.crop", [1, 1.0]),
         ("model.depth", 7),
-        ("loss.style", 0),
+        ("model.layer", "plain"),
+        ("train.start", "weights/mine.safetensors"),
+        ("loss.stage1.style", 0),
         ("loss.vgg", "weights/mine.pth"),
         ("train.workers", 0),
         ("train.processes", 0),
@@ -257,8 +272,9 @@ def test_values_at_the_edge_are_allowed(write, key, value):
         ),
         ({"x": 1}, "x: unknown key; allowed here: data, evaluate, loss, masks, model, seed, train"),
         ({1: 2}, "1: unknown key; allowed here: data, evaluate, loss, masks, model, seed, train"),
-        ({"model": None}, "model = None: expected a section with width, depth"),
-        ({"model": 3}, "model = 3: expected a section with width, depth"),
+        ({"model": None}, "model = None: expected a section with layer, fill, width, depth"),
+        ({"model": 3}, "model = 3: expected a section with layer, fill, width, depth"),
+        ({"model": {"fill": "grey"}}, "model.fill = 'grey': only model.layer = plain sees the hole; write mean"),
         ({"data": {"source": "flickr"}}, "data.source = 'flickr': input should be 'packaged' or 'folder'"),
         ({"model": {"depth": 12}}, "model.depth = 12: input should be less than or equal to 9"),
         (
@@ -272,9 +288,9 @@ def test_values_at_the_edge_are_allowed(write, key, value):
         ),
         ({"data": {"crop": [0.6, 0.3]}}, "data.crop = [0.6, 0.3]: the smaller fraction comes first"),
         (
-            {"loss": {"hole": 0, "perceptual": 0}},
-            "loss.hole = loss.perceptual = 0: no term compares the hole with the truth place by place, so nothing "
-            "would be learnt there; give one of them a weight above 0",
+            {"loss": {"stage2": {"hole": 0, "perceptual": 0}}},
+            "loss.stage2.hole = loss.stage2.perceptual = 0: no term compares the hole with the truth place by place, "
+            "so nothing would be learnt there; give one of them a weight above 0",
         ),
         (
             {"data": {"size": 31}, "model": {"depth": 6}},
@@ -342,16 +358,16 @@ TERMS = ("valid", "hole", "perceptual", "style", "tv")
 
 @pytest.mark.parametrize("used", [terms for n in range(6) for terms in combinations(TERMS, n)], ids="+".join)
 def test_some_term_must_say_what_belongs_in_the_hole(write, used):
-    content = {"loss": {term: float(term in used) for term in TERMS}}
+    content = {"loss": {"stage1": {term: float(term in used) for term in TERMS}}}
     if {"hole", "perceptual"} & set(used):
         load_params(write(content))
     else:
-        assert problems(write(content))[0].startswith("loss.hole = loss.perceptual = 0: ")
+        assert problems(write(content))[0].startswith("loss.stage1.hole = loss.stage1.perceptual = 0: ")
 
 
 def test_several_problems_are_several_lines(write):
-    lines = problems(write({"sed": 1, "data": {"size": 1.5, "fold": 2}, "loss": {"tv": -1}}))
-    assert [line.split(" ")[0] for line in lines] == ["data.size", "data.fold:", "loss.tv", "sed:"]
+    lines = problems(write({"sed": 1, "data": {"size": 1.5, "fold": 2}, "loss": {"vgg": 3}}))
+    assert [line.split(" ")[0] for line in lines] == ["data.size", "data.fold:", "loss.vgg", "sed:"]
 
 
 def test_of_very_many_problems_the_first_are_said(write):
@@ -497,7 +513,7 @@ def test_a_file_with_a_byte_order_mark(write, encode):
 
 
 def test_anchors_and_merge_keys_are_yaml_too(write):
-    start = SMOKE.index("  stage1:")
+    start = SMOKE.rindex("  stage1:")
     text = SMOKE[:start] + (
         "  stage1: &one {lr: 0.1, lr_end: null, epochs: 1, steps: 2}\n"
         "  stage2: {<<: *one, lr: 0.2}\n"

@@ -125,7 +125,9 @@ def other(key, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
-        return {"packaged": "folder" if key == "data.source" else "random", "auto": "float32"}[value]
+        if key == "data.source":
+            return "folder"
+        return {"packaged": "random", "auto": "float32", "partial": "plain", "mean": "black"}[value]
     return "photographs" if value is None else value * 2 if value else 1
 
 
@@ -142,14 +144,19 @@ USERS = {  # the stages that a change of the key makes out of date, directly
     "data.size": {"masks", "unet", "evaluate"} | TRAIN,
     "data.crop": {"unet", "evaluate"} | TRAIN,
     "masks": {"masks"},
+    "model.layer": TRAIN,
+    "model.fill": TRAIN,
     "model": {"unet"} | TRAIN,
     "loss.vgg": {"unet"} | TRAIN,
-    "loss": TRAIN,
+    "loss.stage1": {"train-stage1"},
+    "loss.stage2": {"train-stage2"},
     "train.batch": TRAIN,
     "train.recolour": TRAIN,
     "train.precision": TRAIN,
     "train.processes": TRAIN,
     "train.sync_norm": TRAIN,
+    "train.start": {"train-stage1"},
+    "train.freeze_norm": {"train-stage2"},
     "train.validation": TRAIN,
     "train.stage1.epochs": TRAIN,  # the curves of stage 2 begin where those of stage 1 end
     "train.stage1.steps": TRAIN,
@@ -260,7 +267,7 @@ def test_committed_reports_are_in_step_with_the_code():
 def test_params_yaml_is_the_embedded_default():
     params = load_params(ROOT / "params.yaml")
     assert (params.data.source, params.data.size, params.loss.vgg) == ("packaged", 128, "packaged")
-    assert min(params.loss.perceptual, params.loss.style, params.loss.tv, params.loss.hole, params.loss.valid) > 0
+    assert min(*params.loss.stage1.model_dump().values(), *params.loss.stage2.model_dump().values()) > 0
     assert isinstance(params, Params)
 
 

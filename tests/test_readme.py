@@ -3,6 +3,8 @@
 import json
 import re
 import time
+from functools import reduce
+from operator import getitem
 
 import nbformat
 from repository import ENVIRONMENT, ROOT, run
@@ -62,11 +64,11 @@ def test_experiments(smoke_copy):
     for name, change in changes.items():  # each has its own change and no other's
         expected = json.loads(json.dumps(default))
         key, value = change.split("=")
-        section, leaf = key.split(".")
-        expected[section][leaf] = float(value)
+        *sections, leaf = key.split(".")
+        reduce(getitem, sections, expected)[leaf] = float(value)
         assert YAML(typ="safe").load(at(smoke_copy, revisions[name], "params.yaml")) == expected
     rerun = run(
-        smoke_copy, "git", "diff", "--name-only", "HEAD", revisions["no-style"], "--", "reports/notebooks"
+        smoke_copy, "git", "diff", "--name-only", "HEAD", revisions["late-style"], "--", "reports/notebooks"
     ).stdout
     assert sorted(rerun.split()) == [
         f"reports/notebooks/{name}.ipynb" for name in ("04-train-stage1", "04-train-stage2", "05-evaluate")
@@ -75,13 +77,13 @@ def test_experiments(smoke_copy):
     said = execute(smoke_copy, show)
     assert max(len(line.rstrip()) for line in said.splitlines() if "file://" not in line) <= WIDTH, said
     shown = re.sub(r"\s+", " ", said)
-    for text in (*names, "psnr", "psnr_gain", "loss.style", "model.width", "params.yaml loss.style 120.0 0"):
+    for text in (*names, "psnr", "psnr_gain", "stage1.style", "model.width", "params.yaml loss.stage1.style 120.0 0"):
         assert text in shown
     assert (smoke_copy / "dvc_plots" / "index.html").is_file()
     compared = nbformat.read(smoke_copy / "reports/notebooks/06-compare.ipynb", as_version=4)
     words = compared.cells[-1].outputs[0]["data"]["text/markdown"]
-    assert words.startswith("3 runs were compared. They differ in model.width, loss.style.")
-    assert "- no-style (loss.style = 0): " in words and "- width-16 (model.width = 16): " in words
+    assert words.startswith("3 runs were compared. They differ in model.width, loss.stage1.style.")
+    assert "- late-style (loss.stage1.style = 0): " in words and "- width-16 (model.width = 16): " in words
 
     run(smoke_copy, "git", "add", "-A")  # what was drawn for comparison goes
     run(smoke_copy, "git", "reset", "-q", "--hard")

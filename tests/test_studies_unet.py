@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from pconv.losses import InpaintingLoss
-from pconv.params import Loss
+from pconv.params import Terms
 from pconv.studies import unet
 from pconv.unet import PConvUNet, he_init
 
-PIXELS = Loss(perceptual=0.0, style=0.0)
+PIXELS = Terms(perceptual=0.0, style=0.0)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_content_changes_finds_a_leak(model, image, mask, monkeypatch):
 
 
 def test_step_changes(model, image, mask):
-    before, loss = state(model), InpaintingLoss(PIXELS)
+    before, loss = state(model), InpaintingLoss(PIXELS, "random")
     free = unet.step_changes(model, loss, image, mask)
     frozen = unet.step_changes(model.freeze_encoder_norm(), loss, image, mask)
     assert len(free) == 6 and (free > 0).all()
@@ -137,7 +137,7 @@ def test_hole_psnr():
 
 
 def test_overfit(model, image, mask):
-    loss, optimiser = InpaintingLoss(PIXELS), torch.optim.Adam(model.parameters(), lr=0.01)
+    loss, optimiser = InpaintingLoss(PIXELS, "random"), torch.optim.Adam(model.parameters(), lr=0.01)
     first = model(image, mask).detach()
     history, predictions = unet.overfit(model, optimiser, loss, image, mask, 30, [0, 30])
     assert len(history) == 31 and list(predictions) == [0, 30]
@@ -154,7 +154,7 @@ def test_overfit(model, image, mask):
 
 
 def test_term_table_and_the_scale_of_the_features(image, mask):
-    loss = InpaintingLoss(Loss(vgg="random"))
+    loss = InpaintingLoss(Terms(), "random")
     outs = {"black": torch.zeros_like(image), "truth": image}
     table = unet.term_table(loss, outs, image, mask)
     assert table.index.tolist() == ["black", "truth"] and table.columns.tolist() == list(loss.weights)

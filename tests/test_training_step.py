@@ -12,7 +12,7 @@ from pconv.layers import PartialConv2d
 from pconv.losses import TERMS, InpaintingLoss
 from pconv.masks.convention import hole_to_mask
 from pconv.masks.drawing import draw_hole, hole_rng
-from pconv.params import Loss
+from pconv.params import Terms
 from pconv.training import TrainingError
 from pconv.training.distributed import ALONE
 from pconv.training.step import TrainingStep, UnreadLosses, adam, check_finite, learning_rate
@@ -21,7 +21,7 @@ from pconv.unet import PConvUNet, he_init
 from pconv.vgg import VGGFeatures
 
 CPU = Hardware(torch.device("cpu"), "float32")
-WEIGHTS = Loss(vgg="packaged", perceptual=0.05, style=120.0)
+WEIGHTS = Terms(perceptual=0.05, style=120.0)
 
 
 def batch(dtype):
@@ -74,7 +74,7 @@ def fast(precision):
     keep_memory()
     hardware = Hardware(torch.device("cpu"), precision)
     model = he_init(PConvUNet(8, 4), 0).to(memory_format=torch.channels_last).train()
-    loss = InpaintingLoss(WEIGHTS).to(memory_format=torch.channels_last)
+    loss = InpaintingLoss(WEIGHTS, "packaged").to(memory_format=torch.channels_last)
     step = TrainingStep(model, adam(model, 1e-3), loss, hardware, Timer(hardware.device))
     gt, mask = batch(torch.float32)
     row = step(gt.contiguous(memory_format=torch.channels_last), mask, 1e-3)
@@ -100,7 +100,7 @@ def test_a_step_goes_down_by_the_learning_rate_that_it_is_given():
     for rate in (1e-3, 1e-2):
         model = he_init(PConvUNet(4, 3), 0).train()
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
-        loss = InpaintingLoss(Loss(vgg="random", perceptual=0.0, style=0.0))
+        loss = InpaintingLoss(Terms(perceptual=0.0, style=0.0), "random")
         TrainingStep(model, adam(model, 1.0), loss, hardware, Timer(hardware.device))(*batch(torch.float32), rate)
         moved = torch.cat([(p - before[name]).abs().flatten() for name, p in model.named_parameters()])
         assert moved.median().item() == pytest.approx(rate, rel=0.01)  # Adam's first step is lr g / |g|
@@ -161,7 +161,7 @@ ROW = [float("nan"), 0.5, float("inf"), 0.25, 0.125, 0.0625]
     ],
 )
 def test_a_loss_that_is_not_finite_names_its_terms_and_its_cause(spoilt, cause):
-    model, loss = PConvUNet(4, 3), InpaintingLoss(Loss(vgg="random"))
+    model, loss = PConvUNet(4, 3), InpaintingLoss(Terms(), "random")
     with torch.no_grad():
         if spoilt in ("model", "both"):
             model.encoder[1].norm.running_var[0] = torch.inf
@@ -174,13 +174,13 @@ def test_a_loss_that_is_not_finite_names_its_terms_and_its_cause(spoilt, cause):
 
 
 def test_without_a_loss_network_it_is_not_the_cause():
-    loss = InpaintingLoss(Loss(vgg="random", perceptual=0.0, style=0.0))
+    loss = InpaintingLoss(Terms(perceptual=0.0, style=0.0), "random")
     with pytest.raises(TrainingError, match="; lower train.stage1.lr"):
         check_finite(ROW, "step 7", 1, PConvUNet(4, 3), loss)
 
 
 def test_a_finite_loss_passes():
-    check_finite([1.0] * 6, "step 7", 1, PConvUNet(4, 3), InpaintingLoss(Loss(vgg="random")))
+    check_finite([1.0] * 6, "step 7", 1, PConvUNet(4, 3), InpaintingLoss(Terms(), "random"))
 
 
 # Losses that are read now and then

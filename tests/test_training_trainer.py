@@ -18,7 +18,7 @@ from pconv.losses import TERMS, InpaintingLoss
 from pconv.params import NEUTRAL, ParamsError
 from pconv.tensors import WeightsError
 from pconv.train import train
-from pconv.training import TrainingError
+from pconv.training import TrainingError, checkpoint
 from pconv.training.checkpoint import load_newest
 from pconv.training.loading import TrainingCrops
 from pconv.training.resume import Checkpoints
@@ -72,7 +72,7 @@ def test_history_has_a_row_for_each_tenth_of_an_epoch_and_each_validation(traine
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_the_loss_is_the_weighted_sum_of_its_terms(trained, stage):
-    weights = trained.params.loss
+    weights = trained.params.loss.terms(stage)
     for row in trained.results[stage].history:
         kind = "val" if "val/loss" in row else "train"
         total = sum(getattr(weights, term) * row[f"{kind}/{term}"] for term in TERMS)
@@ -98,7 +98,8 @@ def test_weights_hold_their_parameters_and_step(trained, stage):
         with safe_open(trained.project / f"models/stage{stage}/{name}.safetensors", "pt") as file:
             about = json.loads(file.metadata()["pconv"])
         params = trained.params.model_dump(exclude=NEUTRAL)
-        assert about == {"params": params, "stage": stage, "step": step}
+        start = checkpoint.sha256(trained.project / "models/stage1/best.safetensors") if stage == 2 else None
+        assert about == {"params": params, "stage": stage, "step": step, "start": start}
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -139,7 +140,7 @@ def test_the_network_starts_from_he_initialisation_of_the_seed(tiny):
 
 def plain_adam(params, model, lr_end, steps):
     """Adam from its paper's algorithm, (losses, weights); lr falls on a straight line."""
-    loss, weights = InpaintingLoss(params.loss), dict(model.named_parameters())
+    loss, weights = InpaintingLoss(params.loss.stage1, params.loss.vgg), dict(model.named_parameters())
     m = {name: torch.zeros_like(w) for name, w in weights.items()}
     v = {name: torch.zeros_like(w) for name, w in weights.items()}
     losses, batch = [], batches(params)

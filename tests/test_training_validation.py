@@ -23,7 +23,7 @@ from pconv.unet import load_model
 def test_validation_measures_the_weights_that_are_kept(trained, stage, monkeypatch):
     """L1, PSNR and loss of best and last weights, crop by crop, from the files."""
     monkeypatch.chdir(trained.project.folder)
-    loss = InpaintingLoss(trained.params.loss)
+    loss = InpaintingLoss(trained.params.loss.stage1, trained.params.loss.vgg)
     for name in ("best", "last"):
         model, measured = load_model(f"models/stage{stage}/{name}.safetensors"), []
         for image, mask in ValidationCrops(trained.params):

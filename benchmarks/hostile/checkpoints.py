@@ -167,7 +167,7 @@ def write_parameters(folder: Path, **changes) -> None:
     """Write the parameters of the tiny run; changes are of its stage 1."""
     data = {"source": "folder", "folder": "photographs", "min_side": 16, "size": 16}
     values = {**VALUES, "data": {**VALUES["data"], **data}}
-    values["model"] = {"width": 2, "depth": 2}
+    values["model"] = {**VALUES["model"], "width": 2, "depth": 2}
     values["loss"] = {**VALUES["loss"], "vgg": "random"}
     stage = {"lr": 0.01, "lr_end": None, "epochs": 2, "steps": 2, **changes}
     values["train"] = {**VALUES["train"], "precision": "float32", "checkpoint_seconds": 0, "stage1": stage}

@@ -30,7 +30,7 @@ from hostile.tensors import (
 from pconv import baselines, losses, metrics
 from pconv.data.tensors import to_tensor
 from pconv.masks import convention
-from pconv.params import Loss
+from pconv.params import Terms
 
 refusals = partial(tensors.refusals, __name__)
 
@@ -44,7 +44,7 @@ LOSS = "tensors for the loss"
 @cache
 def whole_loss() -> losses.InpaintingLoss:
     """All terms, seen through random features."""
-    return losses.InpaintingLoss(Loss(vgg="random"))
+    return losses.InpaintingLoss(Terms(), "random")
 
 
 def loss(*tensors: Tensor) -> tuple[Tensor, dict]:

@@ -159,7 +159,10 @@ WHOLE = {  # key -> values that are right, values that are not
     "train.workers": ((0, 64), (-1,)),
 }
 REAL = {
-    **{f"loss.{term}": ((0, 1e-30, 1e6), (-1e-30, -1)) for term in ("valid", "hole", "perceptual", "style", "tv")},
+    **{
+        f"loss.stage1.{term}": ((0, 1e-30, 1e6), (-1e-30, -1))
+        for term in ("valid", "hole", "perceptual", "style", "tv")
+    },
     "train.stage1.lr": ((1e-12, 1), (0, -1e-4, 1.1, 1e4)),
     "train.stage2.lr_end": ((1e-12, 1, None), (0, -1e-4, 1.1)),
     "data.max_rejected": ((0, 0.05, 1), (-0.1, 1.1)),
@@ -181,6 +184,10 @@ CHOICES = {
     "loss.vgg": (("packaged", "random"), ("''", "1", "null", "[packaged]")),
     "data.check": (("header", "decode"), ("none", "''", "1", "[header]")),
     "data.folder": (("null",), ("1", "[photographs]", "true", "photographs")),
+    "model.layer": (("partial", "plain"), ("Partial", "''", "null", "1", "[partial]")),
+    "model.fill": (("mean",), ("grey", "0", "null", "''", "[mean]")),  # with partial layers
+    "train.start": (("null", "weights.safetensors"), ("''", "1", "[a]", "true")),
+    "train.freeze_norm": ((True, False), ("'true'", 1, "null")),
 }
 NEVER = (".nan", ".inf", "-.inf", "1e999", "'1'", "true", "one", "[1]", "{a: 1}", "9" * 5000)
 NOT_WHOLE = (*NEVER, "1.5", "1e3", "null", "''")
@@ -209,7 +216,8 @@ table("parameters", load, {
         r"data\.size = \d+ is too small for model\.depth = 9.*or a smaller depth",
     ),
     "nothing that compares the hole": (
-        changed("loss", {**VALUES["loss"], "hole": 0, "perceptual": 0}), r"loss\.hole = loss\.perceptual = 0.*above 0"
+        changed("loss.stage2", {**VALUES["loss"]["stage2"], "hole": 0, "perceptual": 0}),
+        r"loss\.stage2\.hole = loss\.stage2\.perceptual = 0.*above 0",
     ),
     "a batch that processes cannot share": (
         changed("train", {**VALUES["train"], "batch": 5, "processes": 2}), r"train\.batch = 5: 2 processes"

@@ -99,6 +99,14 @@ class PartialConv2d(nn.Conv2d):
         return Window(pixels * new_mask / valid.clamp(min=torch.finfo(valid.dtype).tiny), new_mask)
 
 
+class PlainConv2d(nn.Conv2d):
+    """An ordinary convolution, called as PartialConv2d is: the same network without masks, for comparison."""
+
+    def convolve(self, x: Tensor, window: None) -> Tensor:
+        """Convolve features (N, C, H, W), whether valid or not."""
+        return self(x)
+
+
 def zero_holes(x: Tensor, mask: Tensor) -> Tensor:
     """Set features to exactly 0 where the mask is 0, whatever they held there, and their gradient too."""
     # -1 has all bits set and keeps a number; 0 has none and makes it 0, even if it was NaN.

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from pconv.checks import check_floating, check_images, check_mask, check_range
 from pconv.masks.convention import compose
-from pconv.params import Loss
+from pconv.params import Terms
 from pconv.vgg import VGGFeatures
 
 TERMS = ("valid", "hole", "perceptual", "style", "tv")
@@ -82,11 +82,11 @@ class InpaintingLoss(nn.Module):
     (N, 1, H, W) of 0 and 1.
     """
 
-    def __init__(self, weights: Loss):
+    def __init__(self, weights: Terms, vgg: str):
         super().__init__()
         self.weights = {term: getattr(weights, term) for term in TERMS}
         needs_vgg = self.weights["perceptual"] > 0 or self.weights["style"] > 0
-        self.vgg = VGGFeatures(weights.vgg) if needs_vgg else None
+        self.vgg = VGGFeatures(vgg) if needs_vgg else None
 
     def forward(self, out: Tensor, gt: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total to minimise and each term without its weight. The gradient is that of out; gt gets none."""

@@ -107,8 +107,17 @@ class Masks(Section):
 
 
 class Model(Section):
-    """The size of the network."""
+    """The network: its layers and its size."""
 
+    layer: Literal["partial", "plain"] = Field(
+        "partial",
+        description="Partial convolutions, or plain ones in the same U-Net for comparison, which see no mask.",
+    )
+    fill: Literal["mean", "black", "grey", "white"] = Field(
+        "mean",
+        description="What plain convolutions find in the hole: the mean colour of the valid pixels, or a constant. "
+        "Partial convolutions see nothing of the hole.",
+    )
     width: Annotated[int, Field(ge=1, le=1024)] = Field(
         64, description="The number of channels after the first encoder layer; it doubles three times."
     )
@@ -116,16 +125,16 @@ class Model(Section):
         8, description="The number of encoder layers, each of which halves the sides of the image."
     )
 
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.layer == "partial" and self.fill != "mean":
+            raise ValueError(f"model.fill = {self.fill!r}: only model.layer = plain sees the hole; write mean")
+        return self
 
-class Loss(Section):
-    """The weights of the loss terms, and the network that two of them look through."""
 
-    vgg: str = Field(
-        "imagenet",
-        min_length=1,
-        description="The weights of the VGG-16 loss network: packaged, imagenet (a download of 528 MB), random, or the "
-        "path of a file.",
-    )
+class Terms(Section):
+    """The weights of the loss terms."""
+
     valid: Weight = Field(1.0, description="The weight of the mean absolute error over the valid pixels.")
     hole: Weight = Field(6.0, description="The weight of the mean absolute error in the hole.")
     perceptual: Weight = Field(0.05, description="The weight of the mean absolute error of the VGG features.")
@@ -133,6 +142,23 @@ class Loss(Section):
         120.0, description="The weight of the mean absolute error of the Gram matrices of the features."
     )
     tv: Weight = Field(0.1, description="The weight of the total variation in and next to the hole.")
+
+
+class Loss(Section):
+    """The loss of each stage, and the network that two of its terms look through."""
+
+    vgg: str = Field(
+        "imagenet",
+        min_length=1,
+        description="The weights of the VGG-16 loss network: packaged, imagenet (a download of 528 MB), random, or the "
+        "path of a file.",
+    )
+    stage1: Terms = Field(Terms(), description="The weights of the loss terms in the first stage.")
+    stage2: Terms = Field(Terms(), description="The weights of the loss terms in the second stage.")
+
+    def terms(self, stage: int) -> Terms:
+        """Return the weights of stage 1 or 2."""
+        return self.stage1 if stage == 1 else self.stage2
 
 
 class Stage(Section):
@@ -169,8 +195,14 @@ class Train(Section):
     checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         300, description="The time between checkpoints, in seconds; it changes no result."
     )
+    start: str | None = Field(
+        None,
+        min_length=1,
+        description="The path of a file of weights from which the first stage starts; null draws them at random.",
+    )
+    freeze_norm: bool = Field(True, description="Whether the encoder's batch norm is frozen in the second stage.")
     stage1: Stage = Field(Stage(lr=1e-4), description="The first stage, with batch norm everywhere.")
-    stage2: Stage = Field(Stage(lr=5e-5), description="The second stage, with the encoder's batch norm frozen.")
+    stage2: Stage = Field(Stage(lr=5e-5), description="The second stage, from the best weights of the first.")
 
     def schedule(self, stage: int) -> Stage:
         """Return the schedule of stage 1 or 2. Raises ParamsError for any other."""
@@ -197,8 +229,8 @@ class Params(Section):
     )
     data: Data = Field(Data(), description="The photographs and the crops that are taken of them.")
     masks: Masks = Field(Masks(), description="How many masks are drawn for each split.")
-    model: Model = Field(Model(), description="The size of the network.")
-    loss: Loss = Field(Loss(), description="The weights of the loss terms.")
+    model: Model = Field(Model(), description="The network that is trained.")
+    loss: Loss = Field(Loss(), description="The loss of each stage.")
     train: Train = Field(Train(), description="How the network is trained.")
     evaluate: Evaluate = Field(Evaluate(), description="What the network is compared with.")
 
@@ -211,11 +243,13 @@ class Params(Section):
                 f"at least {smallest} px, or a smaller depth"
             )
         # Style and total variation do not say what belongs where, and the valid term says nothing of the hole.
-        if self.loss.hole == self.loss.perceptual == 0:
-            raise ValueError(
-                "loss.hole = loss.perceptual = 0: no term compares the hole with the truth place by place, so nothing "
-                "would be learnt there; give one of them a weight above 0"
-            )
+        for name in ("stage1", "stage2"):
+            terms = getattr(self.loss, name)
+            if terms.hole == terms.perceptual == 0:
+                raise ValueError(
+                    f"loss.{name}.hole = loss.{name}.perceptual = 0: no term compares the hole with the truth place by "
+                    "place, so nothing would be learnt there; give one of them a weight above 0"
+                )
         self.check_batch(self.train.processes or 1)
         return self
 
@@ -276,7 +310,7 @@ def _is_section(annotation) -> bool:
 
 
 def flat(values: dict, prefix: str = "") -> dict:
-    """Return {"loss": {"style": 1}} as {"loss.style": 1}."""
+    """Return {"loss": {"vgg": "random"}} as {"loss.vgg": "random"}."""
     found = {}
     for key, value in values.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

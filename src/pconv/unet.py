@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -11,49 +12,68 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pconv.errors import cut
-from pconv.layers import MaskedError, PartialConv2d, Window, check_masked, join_masks, zero_holes
+from pconv.layers import MaskedError, PartialConv2d, PlainConv2d, Window, check_masked, join_masks, zero_holes
 from pconv.params import Model
 from pconv.tensors import fit, read_tensors, weights_error, write_tensors
 
 LEAK = 0.2  # negative slope of the decoder's LeakyReLU
 MEAN, STD = 0.5, 0.25  # of an image's values, about; inside the network they are 0 and 1
+LAYERS = {"partial": PartialConv2d, "plain": PlainConv2d}
+FILLS = {"black": 0.0, "grey": MEAN, "white": 1.0}
 HINT = "train a network with `dvc repro`, or give another file that training wrote"
 
 
 class Down(nn.Module):
-    """An encoder layer: partial convolution of stride 2, batch norm (but in the first layer), ReLU."""
+    """An encoder layer: convolution of stride 2, partial or plain, batch norm (but in the first layer), ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, norm: bool = True):
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, norm: bool = True, layer: str = "partial"):
         super().__init__()
-        self.conv = PartialConv2d(in_channels, out_channels, kernel, stride=2, padding=kernel // 2, bias=not norm)
+        convolution = LAYERS[layer]
+        self.conv = convolution(in_channels, out_channels, kernel, stride=2, padding=kernel // 2, bias=not norm)
         self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
 
-    def forward(self, x: Tensor, window: Window) -> Tensor:
+    def forward(self, x: Tensor, window: Window | None) -> Tensor:
         return F.relu(normalise(self.norm, self.conv.convolve(x, window), window), inplace=True)
 
 
 class Up(nn.Module):
-    """A decoder layer: nearest upsampling, joining, 3 x 3 partial convolution, batch norm, LeakyReLU.
+    """A decoder layer: nearest upsampling, joining, 3 x 3 convolution, batch norm, LeakyReLU.
 
     It joins the upsampled map with the encoder's map of the same size. The last layer has neither batch norm nor
     activation.
     """
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, last: bool = False):
+    def __init__(
+        self, in_channels: int, skip_channels: int, out_channels: int, last: bool = False, layer: str = "partial"
+    ):
         super().__init__()
-        self.conv = PartialConv2d(in_channels + skip_channels, out_channels, 3, padding=1, bias=last)
+        self.conv = LAYERS[layer](in_channels + skip_channels, out_channels, 3, padding=1, bias=last)
         self.norm = nn.Identity() if last else nn.BatchNorm2d(out_channels)
         self.channels, self.last = in_channels, last
 
-    def forward(self, x: Tensor, skip: Tensor, window: Window) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor, window: Window | None) -> Tensor:
         x = self.conv.convolve(torch.cat([upsample(x), skip], dim=1), window)
         x = normalise(self.norm, x, window)
         return x if self.last else F.leaky_relu(x, LEAK, inplace=True)
 
 
-def normalise(norm: nn.Module, x: Tensor, window: Window) -> Tensor:
+def normalise(norm: nn.Module, x: Tensor, window: Window | None) -> Tensor:
     """Normalise features that are 0 in the hole and keep them 0 there, where batch norm would add its shift."""
-    return x if isinstance(norm, nn.Identity) else norm(x).mul_(window.mask.to(x.dtype))
+    x = norm(x)
+    return x if window is None or isinstance(norm, nn.Identity) else x.mul_(window.mask.to(x.dtype))
+
+
+def fill_holes(image: Tensor, mask: Tensor, fill: str) -> Tensor:
+    """Put a colour into the holes of images (N, 3, H, W): the mean of the valid pixels of each, or one of FILLS.
+
+    mask: (N, 1, H, W), 1 valid, 0 hole. An image without a valid pixel becomes black.
+    """
+    known = zero_holes(image, mask) * mask
+    if fill == "mean":
+        colour = known.sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=1)
+    else:
+        colour = FILLS[fill]
+    return known + (1 - mask) * colour
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -66,16 +86,21 @@ class PConvUNet(nn.Module):
     `width` is the number of channels of the first encoder layer (64 in the paper), `depth` the number of encoder layers
     (8), each of which halves the sides of the image. The channels double three times, then stay as many; the decoder
     mirrors the encoder.
+
+    `layer` is "partial", or "plain" for the paper's comparison: the same network of ordinary convolutions, which sees
+    no mask and finds in the hole what `fill` says, the "mean" colour of the valid pixels, "black", "grey" or "white".
     """
 
-    def __init__(self, width: int = 64, depth: int = 8):
+    def __init__(self, width: int = 64, depth: int = 8, layer: str = "partial", fill: str = "mean"):
         super().__init__()
-        self.width, self.depth = width, depth
+        self.width, self.depth, self.layer, self.fill = width, depth, layer, fill
         channels = [3] + [width * 2 ** min(level, 3) for level in range(depth)]
         kernels = [7, 5, 5] + [3] * depth
-        self.encoder = nn.ModuleList(Down(channels[i], channels[i + 1], kernels[i], norm=i > 0) for i in range(depth))
+        self.encoder = nn.ModuleList(
+            Down(channels[i], channels[i + 1], kernels[i], norm=i > 0, layer=layer) for i in range(depth)
+        )
         self.decoder = nn.ModuleList(
-            Up(channels[i + 1], channels[i], channels[i], last=i == 0) for i in reversed(range(depth))
+            Up(channels[i + 1], channels[i], channels[i], last=i == 0, layer=layer) for i in reversed(range(depth))
         )
         self.encoder_frozen = False
 
@@ -85,19 +110,21 @@ class PConvUNet(nn.Module):
         return 2 ** (self.depth - 1)
 
     @property
-    def reach(self) -> int:
+    def reach(self) -> float:
         """The width of the widest square hole, px, that is filled wherever it lies among valid pixels.
+
+        Plain convolutions have no such limit: they also compute where they see nothing but hole.
 
         A unit of the innermost map sees `radius` px to each side of a pixel, and its neighbours' pixels are 2^depth px
         away. The decoder closes a hole of one unit, since each layer doubles its width and takes one off either side;
         a hole of 2 x 2 units stays. So every hole is filled in which the square that 2 x 2 units see does not fit.
         """
-        return 2 * self._radius + 2**self.depth
+        return 2 * self._radius + 2**self.depth if self.layer == "partial" else math.inf
 
     @property
-    def reach_at_edge(self) -> int:
+    def reach_at_edge(self) -> float:
         """The same for a hole along the image's edge: all beyond it is hole, so no unit may see nothing but hole."""
-        return self._radius
+        return self._radius if self.layer == "partial" else math.inf
 
     @property
     def _radius(self) -> int:
@@ -108,6 +135,8 @@ class PConvUNet(nn.Module):
 
         No weight is involved. Where it is 0 the prediction is exactly the mean grey, whatever the image.
         """
+        if self.layer == "plain":
+            return torch.ones_like(mask)
         height, width = mask.shape[-2:]
         return self.windows(F.pad(mask, self._padding(height, width)))[-1].mask[..., :height, :width]
 
@@ -130,9 +159,11 @@ class PConvUNet(nn.Module):
                 "side; enlarge the image or use a network of smaller depth"
             )
         padding = self._padding(height, width)
+        if self.layer == "plain":
+            image = fill_holes(image, mask, self.fill)
         image, mask = F.pad((image - MEAN) / STD, padding), F.pad(mask, padding)
         windows = iter(self.windows(mask))
-        x, skips = zero_holes(image, mask), []
+        x, skips = zero_holes(image, mask) if self.layer == "partial" else image, []
         for down in self.encoder:
             skips.append(x)
             x = down(x, next(windows))
@@ -141,11 +172,14 @@ class PConvUNet(nn.Module):
         return x[..., :height, :width] * STD + MEAN
 
     @torch.no_grad()
-    def windows(self, mask: Tensor) -> list[Window]:
+    def windows(self, mask: Tensor) -> list[Window | None]:
         """Follow a mask (N, 1, H, W), with sides that are multiples of 2^depth, through the encoder and the decoder.
 
-        Returns a window for each layer. No weight is involved, so this is done once, ahead of the features.
+        Returns a window for each layer, None if it is plain. No weight is involved, so this is done once, ahead of the
+        features.
         """
+        if self.layer == "plain":
+            return [None] * (2 * self.depth)
         windows, masks = [], []
         for down in self.encoder:
             masks.append(mask)
@@ -205,7 +239,7 @@ def load_model(path: str | Path) -> PConvUNet:
     tensors, metadata = read_tensors(path, HINT)
     size = _size(path, metadata)
     with torch.device("meta"):  # shapes without memory
-        model = PConvUNet(size.width, size.depth)
+        model = PConvUNet(**size.model_dump())
     weights = fit(tensors, model.state_dict(), path, HINT)
     if negative := [name for name, tensor in weights.items() if name.endswith("running_var") and (tensor < 0).any()]:
         raise weights_error(path, f"{negative[0]} is a variance and has values below 0", HINT)
@@ -219,7 +253,7 @@ def _size(path: str | Path, metadata: dict[str, str]) -> Model:
         raise weights_error(path, "it has no metadata of this project, so its width and depth are unknown", HINT)
     try:
         size = Model.model_validate(json.loads(metadata["pconv"])["params"]["model"])
-        if size.model_fields_set == set(Model.model_fields):
+        if {"width", "depth"} <= size.model_fields_set:
             return size
         problem = "params.model: width and depth are not both there"
     except ValidationError as error:

@@ -66,8 +66,8 @@ def read_experiments(rev: str = "HEAD") -> list[Experiment]:
     if len(rows) < 2:
         raise ComparisonError(
             f"{rev}: no experiment to compare with it; run one first, for example "
-            "`dvc exp run --queue -S loss.style=120` and `dvc queue start`, or name the commit that yours started "
-            "from: make compare REV=..."
+            "`dvc exp run --queue -S loss.stage1.style=120` and `dvc queue start`, or name the commit that yours "
+            "started from: make compare REV=..."
         )
     return [
         Experiment(

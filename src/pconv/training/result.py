@@ -9,6 +9,8 @@ from torch import Tensor
 from pconv.hardware import Hardware
 from pconv.params import NEUTRAL, Params
 from pconv.project import model_folder
+from pconv.training import checkpoint
+from pconv.training.resume import start_file
 from pconv.training.state import State
 from pconv.training.timing import Timer
 from pconv.unet import save_model
@@ -34,8 +36,10 @@ def write_weights(params: Params, stage: int, state: State) -> None:
     steps = {"best": state.best_row["step"], "last": state.step}
     weights = {"best": state.best, "last": state.model.state_dict()}
     kept = params.model_dump(exclude=NEUTRAL)
+    start = start_file(params, stage)
+    about = {"params": kept, "stage": stage, "start": start and checkpoint.sha256(start)}
     for name, tensors in weights.items():
-        save_model(folder / f"{name}.safetensors", tensors, {"params": kept, "stage": stage, "step": steps[name]})
+        save_model(folder / f"{name}.safetensors", tensors, about | {"step": steps[name]})
 
 
 def make_result(params: Params, hardware: Hardware, state: State, truth: tuple[Tensor, Tensor], timer: Timer) -> Result:

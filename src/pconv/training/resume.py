@@ -14,7 +14,7 @@ from pconv.errors import cut
 from pconv.hardware import Hardware
 from pconv.params import NEUTRAL, Params, flat
 from pconv.progress import say
-from pconv.project import mask_folder, model_folder, state_folder
+from pconv.project import mask_folder, model_folder, project_root, state_folder
 from pconv.training import checkpoint
 from pconv.training.distributed import Group
 from pconv.training.state import State
@@ -52,8 +52,9 @@ def fingerprint(params: Params, stage: int, hardware: Hardware) -> dict:
     These are the parameters that have a say, the precision and the kind of device, the code, and the files that are
     read: the lists of photographs and masks, the weights of the loss network and those that stage 2 starts from.
     """
-    kept = {"seed": True, "data": True, "model": True, "loss": True}
+    kept = {"seed": True, "data": True, "model": True, "loss": {"vgg", f"stage{stage}"}}
     kept["train"] = {"batch", "recolour", "sync_norm", "validation", f"stage{stage}"}
+    kept["train"] |= {"freeze_norm"} if stage == 2 else set()
     found = flat(params.model_dump(include=kept, exclude=NEUTRAL))
     found |= {"precision": hardware.precision, "device": hardware.device.type}
     found |= {name: checkpoint.sha256(path) for name, path in _files(params, stage).items()}
@@ -67,9 +68,16 @@ def _files(params: Params, stage: int) -> dict[str, Path]:
         found[f"{split} masks"] = mask_folder(split) / "index.csv"
     if (path := weights_file(params.loss.vgg)).is_file():
         found["loss.vgg's file"] = path
-    if stage == 2:
-        found["stage 1's weights"] = model_folder(1) / "best.safetensors"
+    if (path := start_file(params, stage)) is not None:
+        found["the weights to start from"] = path
     return found
+
+
+def start_file(params: Params, stage: int) -> Path | None:
+    """Return the file of weights that a stage starts from: the best of stage 1, or train.start, which may be None."""
+    if stage == 2:
+        return model_folder(1) / "best.safetensors"
+    return params.train.start and project_root() / params.train.start
 
 
 class Checkpoints:

@@ -13,14 +13,13 @@ from pconv.hardware import Hardware, keep_memory
 from pconv.losses import TERMS, InpaintingLoss
 from pconv.params import Params
 from pconv.progress import say
-from pconv.project import model_folder
 from pconv.training import TrainingError
 from pconv.training.curves import Curves, show_progress
 from pconv.training.distributed import ALONE, Group
 from pconv.training.loading import Loader, TrainingCrops, dead_loaders_named
 from pconv.training.plan import Plan
 from pconv.training.result import Result, make_result, write_weights
-from pconv.training.resume import Checkpoints
+from pconv.training.resume import Checkpoints, start_file
 from pconv.training.signals import Stop
 from pconv.training.state import State
 from pconv.training.step import TrainingStep, UnreadLosses, adam, check_finite, learning_rate
@@ -44,7 +43,7 @@ class Trainer:
         if params.train.sync_norm and self.hardware.device.type == "cpu":
             raise TrainingError("train.sync_norm = true: there is no GPU here, and PyTorch has it for GPUs only")
         where = {"device": self.hardware.device, "memory_format": torch.channels_last}
-        loss = InpaintingLoss(params.loss).to(**where)
+        loss = InpaintingLoss(params.loss.terms(stage), params.loss.vgg).to(**where)
         model = initial_network(params, stage).to(**where)
         self.state = State(model, adam(model, self.plan.schedule.lr))
         self.timer = Timer(self.hardware.device)
@@ -138,19 +137,23 @@ class Trainer:
 
 
 def initial_network(params: Params, stage: int) -> PConvUNet:
-    """Return the network that a stage starts from: He's initialisation, or the best weights of stage 1.
+    """Return the network that a stage starts from: He's initialisation, or the weights in start_file.
 
-    Raises TrainingError if stage 1 trained a network of another size, and what load_model raises.
+    Raises TrainingError if these are another network's, and what load_model raises.
     """
-    asked = params.model
-    if stage == 1:
-        model = he_init(PConvUNet(asked.width, asked.depth), params.seed)
+    asked, path = params.model, start_file(params, stage)
+    if path is None:
+        model = he_init(PConvUNet(**asked.model_dump()), params.seed)
     else:
-        path = model_folder(1) / "best.safetensors"
-        model = load_model(path).freeze_encoder_norm()
-        if (model.width, model.depth) != (asked.width, asked.depth):
+        model = load_model(path)
+        found, wanted = ((m.layer, m.width, m.depth) for m in (model, asked))
+        if found != wanted:
+            describe = "{} convolutions, width {} and depth {}".format
             raise TrainingError(
-                f"{path}: a network of width {model.width} and depth {model.depth}, while params.yaml asks for width "
-                f"{asked.width} and depth {asked.depth}; train stage 1 first"
+                f"{path}: a network of {describe(*found)}, while params.yaml asks for {describe(*wanted)}; "
+                + ("train stage 1 first" if stage == 2 else "change model, or train.start")
             )
+        model.fill = asked.fill
+    if stage == 2 and params.train.freeze_norm:
+        model.freeze_encoder_norm()
     return nn.SyncBatchNorm.convert_sync_batchnorm(model) if params.train.sync_norm else model
