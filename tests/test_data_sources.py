@@ -90,7 +90,7 @@ def test_named_subfolders_are_the_splits(project):
         "val": ["val/c.bmp"],
         "test": ["test/d.tiff"],
     }
-    assert (found.beside, found.rejected) == (2, {})
+    assert (found.beside, found.again) == (2, [])
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,7 @@ def test_named_subfolders_are_the_splits(project):
         ("Train", "VALID", "Test"),
         ("train2017", "val2017", "test2017"),
         ("images_train", "images-dev", "images (test)"),
+        ("TrainImages", "valset", "TESTDATA"),
     ],
 )
 def test_other_spellings_are_understood_and_told(project, names):
@@ -134,9 +135,9 @@ def test_what_looks_like_splits_but_is_none_is_refused(project, names, said):
 
 
 def test_other_words_are_no_splits(project):
-    names = ("trains", "valley", "testimony", "evaluate", "set/train")
+    names = ("trains", "valley", "testimony", "evaluate", "Contest", "set/train")
     found = find_photographs(empty(project / "mine", *(f"{name}/{n}.png" for name in names for n in range(40))))
-    assert found.folders == {} and sum(map(len, found.splits.values())) == 200 and found.beside == 0
+    assert found.folders == {} and sum(map(len, found.splits.values())) == 240 and found.beside == 0
 
 
 def test_other_folders_are_split_by_hash(project):
@@ -158,7 +159,7 @@ def test_other_folders_are_split_by_hash(project):
 def test_a_folder_that_is_not_there_is_named(project):
     empty(project, "file.png")
     for folder in (project / "nowhere", project / "file.png", project / ("x" * 300), project / "a\0b"):
-        with pytest.raises(ImageError, match=r"^data\.folder: no folder "):
+        with pytest.raises(ImageError, match=r"^data\.folder: no folder .*: an absolute path is"):
             find_photographs(folder)
 
 
@@ -194,8 +195,7 @@ def test_links_are_followed_but_into_no_folder_twice(project, tmp_path_factory):
     found = find_photographs(folder)
     names = sorted(name for names in found.splits.values() for name in names)
     assert names == ["away/a.png", "away/deep/b.png", "link.png", "z/c.png"]
-    assert sorted(found.rejected) == ["a", "away/back", "own", "z/up"]
-    assert all("leads to a folder that is searched already" in reason for reason in found.rejected.values())
+    assert found.again == ["a", "away/back", "own", "z/up"]
 
 
 def test_hidden_files_and_what_is_no_photograph_are_passed_over(project):

@@ -21,7 +21,7 @@ METRICS = {
 LOCK = {
     "stages": {
         "masks": {
-            "params": {"params.yaml": {"seed": 0, "masks": {"train": 7}}},
+            "params": {"params.yaml": {"seed": 0, "data": {"check": "header"}, "masks": {"train": 7}}},
             "outs": [{"path": "data/masks", "md5": "1"}, {"path": "reports/metrics/masks.json", "md5": "2"}],
         },
         "evaluate": {"outs": [{"path": "reports/metrics/evaluate.json", "md5": "3"}]},
@@ -137,6 +137,14 @@ def test_other_parameters_are_nothing_to_compare_with(finished):
     finished.write("dvc.lock", lock)
     said = "There is nothing to compare with: HEAD was run with other parameters (masks.train, seed)."
     assert report(finished.folder) == said
+
+
+def test_parameters_that_change_no_result_are_not_compared(finished):
+    lock = json.loads(json.dumps(LOCK))
+    lock["stages"]["masks"]["params"]["params.yaml"]["data"]["check"] = "decode"
+    finished.write("dvc.lock", lock)
+    verdicts, conclusion = finished.report()
+    assert set(verdicts.values()) == {"verdict", "equal"} and conclusion.startswith("Reproduced: ")
 
 
 def test_a_spread_of_other_parameters_is_none(finished):

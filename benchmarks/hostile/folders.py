@@ -183,7 +183,7 @@ table(KIND, beside, {
     "a folder under a photograph's name": (lambda train: (train / "e.jpg").mkdir(), {}, None),
     "a broken link": (lambda train: (train / "e.jpg").symlink_to("f.jpg"), {"train/e.jpg": "No such file"}, None),
     "a link to itself": (lambda train: (train / "e.jpg").symlink_to("e.jpg"), {"train/e.jpg": "Too many levels"}, None),
-    "a loop of folders": (lambda train: (train / "again").symlink_to(".."), {"train/again": "searched already"}, None),
+    "a loop of folders": (lambda train: (train / "again").symlink_to(".."), {}, None),
     "half a photograph": (
         lambda train: (train / "e.png").write_bytes((train / "a.png").read_bytes()[:900]), {"train/e.png": ""}, None
     ),

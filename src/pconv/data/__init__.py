@@ -1,1 +1,1 @@
-"""Photographs: decoding, sources, the manifest with its splits, and crops."""
+"""Photographs: decoding, sources, checks, the list of each split, and crops."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import cv2
+
 from pconv.data.selection import write_manifests
 from pconv.errors import PConvError
 from pconv.params import load_params
@@ -12,6 +14,7 @@ from pconv.project import image_folder
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         sys.exit("usage: python -m pconv.data; what it reads is in params.yaml")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # of damaged files, which are listed
     try:
         counts = write_manifests(load_params().data)
     except (PConvError, OSError) as error:

@@ -23,7 +23,7 @@ REDUCED = {  # what a JPEG file can be decoded to in about half the time: a frac
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
 }
-BATCH = 1024  # photographs that are handed to the threads at once
+BATCH = 256  # photographs that are handed to the threads at once
 
 
 class Seen(NamedTuple):

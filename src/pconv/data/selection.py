@@ -24,9 +24,8 @@ def write_manifests(data: Data) -> dict[str, int]:
     of photographs in each split and of those rejected. Raises ImageError if no photograph is left for a split, if more
     than data.max_rejected of all are rejected, and as the sources do.
     """
-    rejected: dict[str, str] = {}
-    names = _find(data, rejected)
-    usable = _look_at(data, names, rejected)
+    names = _find(data)
+    usable, rejected = _look_at(data, names)
     _reject_copies(usable, rejected)
     write_rows(image_folder() / "rejected.csv", ("path", "reason"), sorted(rejected.items()))
     _check_share(data, sum(map(len, names.values())), rejected)
@@ -38,25 +37,28 @@ def write_manifests(data: Data) -> dict[str, int]:
     return {split: len(photographs) for split, photographs in usable.items()} | {"rejected": len(rejected)}
 
 
-def _find(data: Data, rejected: dict[str, str]) -> dict[str, list[str]]:
-    """Return the photographs of each split by their paths in its folder; whatever is left over is said."""
+def _find(data: Data) -> dict[str, list[str]]:
+    """Return the photographs of each split by their paths in its folder, and say what of a folder is not used."""
     packaged = {split: image_folder() / "packaged" / split for split in SPLITS}
     if data.source == "packaged":
         return {split: unpack(split, folder) for split, folder in packaged.items()}
     found = find_photographs(photograph_folder(data, "train"))
     for split, folder in packaged.items():
         remove_unpacked(split, folder)
-    rejected |= found.rejected
     if found.folders and found.folders != {split: split for split in SPLITS}:
         say("splits: " + ", ".join(f"{split} is {cut(found.folders[split])}/" for split in SPLITS))
     if found.beside:
         say(f"{found.beside:,} photographs lie beside these folders and are not used")
+    if found.again:
+        some = cut(", ".join(map(cut, found.again)), 300)
+        say(f"links to folders that are searched anyway, or to the project's data/, are not followed: {some}")
     return found.splits
 
 
-def _look_at(data: Data, names: dict[str, list[str]], rejected: dict[str, str]) -> dict[str, Usable]:
-    """Return what was seen of the photographs that can be used; the others are added to those rejected."""
+def _look_at(data: Data, names: dict[str, list[str]]) -> tuple[dict[str, Usable], dict[str, str]]:
+    """Return what was seen of the photographs that can be used, and why the others are rejected."""
     usable: dict[str, Usable] = {split: {} for split in SPLITS}
+    rejected: dict[str, str] = {}
     places = [(split, name) for split in SPLITS for name in names[split]]
     folders = {split: photograph_folder(data, split) for split in SPLITS}
     paths = [os.path.join(folders[split], name) for split, name in places]
@@ -65,7 +67,7 @@ def _look_at(data: Data, names: dict[str, list[str]], rejected: dict[str, str]) 
             rejected[name] = str(seen).removeprefix(f"{path}: ")
         else:
             usable[split][name] = seen
-    return usable
+    return usable, rejected
 
 
 def _reject_copies(usable: dict[str, Usable], rejected: dict[str, str]) -> None:

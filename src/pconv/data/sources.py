@@ -16,11 +16,12 @@ from pconv.files import write_file
 from pconv.project import SPLITS, project_root
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-WORDS = {  # in the name of a folder of photographs, whatever its case: the split that it stands for
-    "train": {"train", "training", "trainset", "trainval"},
-    "val": {"val", "valid", "validation", "valset", "dev"},
-    "test": {"test", "testing", "testset", "eval", "evaluation"},
+WORDS = {  # in the name of a folder of photographs, whatever their case: the split that it stands for
+    "train": r"train(ing|val)?",
+    "val": r"val(id(ation)?)?|dev",
+    "test": r"test(ing)?|eval(uation)?",
 }
+ENDINGS = r"(set|data|images?|imgs?|photos?|pics?)?"  # that may follow a word without a gap
 PACKAGED = {  # origins and licences are in data/README.md
     "train": {
         "astronaut": ("skimage", "data/astronaut.png"),
@@ -44,9 +45,9 @@ class Found(NamedTuple):
     """The photographs of a folder, by their paths in it."""
 
     splits: dict[str, list[str]]  # sorted
-    rejected: dict[str, str]  # what cannot be searched or belongs to no split, with the reason
     folders: dict[str, str]  # of each split, where the splits are subfolders
     beside: int  # number of photographs outside these
+    again: list[str]  # links that lead to a folder that was searched before, or to the project's data/
 
 
 # A folder
@@ -62,8 +63,8 @@ def find_photographs(folder: Path) -> Found:
     if subfolders look like splits but are not one for each.
     """
     _check_place(folder)
-    rejected: dict[str, str] = {}
-    names = sorted(_search(folder, rejected))
+    again: list[str] = []
+    names = sorted(_search(folder, again))
     folders = _split_folders(folder, names)
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for name in names:
@@ -72,13 +73,16 @@ def find_photographs(folder: Path) -> Found:
         if split:
             splits[split].append(name)
     beside = len(names) - sum(map(len, splits.values()))
-    return Found(splits, rejected, {split: top for top, split in folders.items()}, beside)
+    return Found(splits, {split: top for top, split in folders.items()}, beside, sorted(again))
 
 
 def _check_place(folder: Path) -> None:
     """Refuse a folder that is not there, and one whose photographs the pipeline could take for its own."""
     if not os.path.isdir(folder):
-        raise ImageError(f"data.folder: no folder {cut(folder, 300)}")
+        raise ImageError(
+            f"data.folder: no folder {cut(folder, 300)}; a relative path starts at the project, and an experiment in "
+            "the queue has a copy of the project with only what git tracks: an absolute path is the same everywhere"
+        )
     real, own = Path(os.path.realpath(folder)), Path(os.path.realpath(project_root() / "data"))
     if real.is_relative_to(own):
         raise ImageError(
@@ -92,21 +96,22 @@ def _check_place(folder: Path) -> None:
         )
 
 
-def _search(folder: Path, rejected: dict[str, str]) -> Iterable[str]:
+def _search(folder: Path, again: list[str]) -> Iterable[str]:
     """Yield the path of each file with the suffix of a photograph; follow links to folders, but into no folder twice.
 
     Hidden files and folders are passed over. Links come after all real folders, so that a photograph is found where it
-    lies before it is found through a link.
+    lies before it is found through a link. Those that lead to a folder searched before, or to the project's data/, are
+    appended to `again`.
     """
-    searched = {_identity(folder), _identity(project_root() / "data")}
+    searched = {_identity(project_root() / "data")}
     folders, links = [""], []
     while folders or links:
         inside = folders.pop() if folders else links.pop()
-        if inside and (found := _identity(folder / inside)) in searched:
-            rejected[inside] = "leads to a folder that is searched already, or to the project's data/"
+        identity = _identity(folder / inside)
+        if identity in searched:
+            again.append(inside)
             continue
-        elif inside:
-            searched.add(found)
+        searched.add(identity)
         for entry in _entries(folder / inside):
             name = os.path.join(inside, entry.name)
             if not entry.is_symlink() and entry.is_dir():
@@ -166,8 +171,8 @@ def _looking_like_splits(names: list[str]) -> dict[str, dict[str, list[str]]]:
             folder = os.path.dirname(folder)
     found: dict[str, dict[str, list[str]]] = {}
     for parent, name in (os.path.split(path) for path in folders):
-        words = set(re.split(r"[^a-z]+", name.casefold()))
-        if splits := [split for split in SPLITS if WORDS[split] & words]:
+        words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+        if splits := [split for split in SPLITS if any(re.fullmatch(f"({WORDS[split]}){ENDINGS}", w) for w in words)]:
             found.setdefault(parent, {})[name] = splits
     return found
 
