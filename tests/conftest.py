@@ -143,7 +143,7 @@ def tiny(tiny_project, tmp_path, monkeypatch) -> Project:
 
 @pytest.fixture(scope="session")
 def trained(tiny_project, tmp_path_factory):
-    """A project in which both stages were trained without a break: what they left and returned. Not to be changed."""
+    """Return what both stages of a project, trained without a break, left and returned. Not to be changed."""
     project = Project(tmp_path_factory.mktemp("trained") / "tiny")
     shutil.copytree(tiny_project, project.folder)
     with chdir(project.folder):

@@ -12,7 +12,7 @@ from pconv.params import Data
 
 
 def picture(seed, height=24, width=30):
-    """A smooth picture (height, width, 3) uint8."""
+    """Return a smooth picture (height, width, 3) uint8."""
     coarse = np.random.default_rng(seed).integers(256, size=(5, 6, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
 
@@ -32,13 +32,13 @@ def in_folder(folder, **changes):
 
 
 def position(height, width):
-    """A picture whose red and green are the row and column of each pixel."""
+    """Return a picture whose red and green are the row and column of each pixel."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([rows, columns, np.zeros_like(rows)], axis=2).astype(np.uint8)
 
 
 def bomb(side):
-    """A PNG file whose header claims side x side pixels, and that holds none."""
+    """Return a PNG file whose header claims side x side pixels, and that holds none."""
     header = struct.pack(">II5B", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
     packed = (

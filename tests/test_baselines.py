@@ -11,7 +11,7 @@ every_method = pytest.mark.parametrize("name", METHODS)
 
 @pytest.fixture
 def image():
-    """A smooth colour gradient with some texture, (3, 48, 40)."""
+    """Return a smooth colour gradient with some texture, (3, 48, 40)."""
     rows, columns = torch.meshgrid(torch.linspace(0, 1, 48), torch.linspace(0, 1, 40), indexing="ij")
     noise = 0.05 * torch.rand(3, 48, 40, generator=torch.Generator().manual_seed(0))
     return 0.9 * torch.stack([rows, columns, (rows + columns) / 2]) + noise
@@ -19,7 +19,7 @@ def image():
 
 @pytest.fixture
 def mask():
-    """A hole in the middle, one in a corner, and one that is a pixel wide: (1, 48, 40)."""
+    """Return a hole in the middle, one in a corner, and one that is a pixel wide: (1, 48, 40)."""
     mask = torch.ones(1, 48, 40)
     mask[:, 10:25, 8:20] = 0
     mask[:, 40:, 30:] = 0

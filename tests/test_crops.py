@@ -30,7 +30,7 @@ def equal(a, b):
 
 
 def loaded(trainer):
-    """What the network sees, sample by sample, as the data set gives it."""
+    """Return what the network sees, sample by sample, as the data set gives it."""
     batches = [((255 * image).round().byte(), mask.byte()) for image, mask in trainer.batches()]
     return [sample for batch in batches for sample in zip(*batch, strict=True)]
 

@@ -35,7 +35,7 @@ def turned(orientation):
 
 
 def seen(rng, mean=None):
-    """A thumbnail of its own."""
+    """Return a thumbnail of its own."""
     base = rng.integers(20, 236) if mean is None else mean
     thumbnail = np.clip(base + rng.normal(0, 25, (SIDE, SIDE)), 0, 255).astype(np.uint8)
     return Seen(1, hashlib.sha256(thumbnail.tobytes()).hexdigest(), thumbnail)

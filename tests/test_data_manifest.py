@@ -25,7 +25,7 @@ SUM = "0" * 64
 
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
-    """A project with three photographs, which is the working directory."""
+    """Return a project with three photographs, which is the working directory."""
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
     photographs(tmp_path / "mine", "train/a.png", "val/b.png", "test/c.png")
@@ -34,7 +34,7 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture
 def listed(project):
-    """The photograph that is listed for training."""
+    """Return the photograph that is listed for training."""
     write_manifests(in_folder("mine"))
     (photograph,) = read_manifest(in_folder("mine"), "train")
     return photograph

@@ -82,7 +82,7 @@ def make_params(**evaluate):
 
 @pytest.fixture
 def params(tmp_path, monkeypatch):
-    """A project with five photographs, three of them for the test, and masks of every bin."""
+    """Return a project with five photographs, three of them for the test, and masks of every bin."""
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

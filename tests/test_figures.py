@@ -21,13 +21,13 @@ TERMS = ("loss", "valid", "hole", "perceptual", "style", "tv", "l1", "psnr")
 
 
 def photograph(size=128):
-    """A photograph (3, H, W) in [0, 1]."""
+    """Return a photograph (3, H, W) in [0, 1]."""
     pixels = cv2.resize(data.astronaut(), (size, size), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(pixels).permute(2, 0, 1) / 255
 
 
 def thin_holes(size=128):
-    """A mask (1, H, W) whose holes are lines one and two pixels wide, where halved colour resolution shows most."""
+    """Return a mask (1, H, W) of lines one and two pixels wide, where halved colour resolution shows most."""
     mask = torch.ones(1, size, size)
     mask[:, 10::16] = mask[:, :, 13::32] = mask[:, :, 14::32] = 0
     return mask
@@ -48,7 +48,7 @@ def decode(file: bytes):
 
 
 def error(figure):
-    """The absolute error of a figure's JPEG, per value."""
+    """Return the absolute error of a figure's JPEG, per value."""
     return np.abs(decode(figures.encode(figure, photographs=True)).astype(int) - figures.draw(figure))
 
 
@@ -160,7 +160,7 @@ def test_samples_are_shown_pixel_by_pixel():
 
 
 def experiments(count, names):
-    """A table of `count` changed parameters and one of metrics, a row for each name."""
+    """Return a table of `count` changed parameters and one of metrics, a row for each name."""
     changes = pd.DataFrame({f"loss.term{i}": map(str, range(len(names))) for i in range(count)}, names)
     return changes, pd.DataFrame({"PSNR, dB": 20.0, "SSIM": 0.8, "L1, %": 2.0}, names)
 

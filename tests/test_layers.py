@@ -28,12 +28,12 @@ def random(*shape, seed=0, dtype=torch.float64):
 
 
 def random_mask(*shape, valid=0.6, seed=0, dtype=torch.float64):
-    """A mask (N, 1, H, W) of 0 and 1 with about this share of valid pixels."""
+    """Return a mask (N, 1, H, W) of 0 and 1 with about this share of valid pixels."""
     return (torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < valid).to(dtype)
 
 
 def square_hole(size, side, dtype=torch.float64):
-    """A mask (1, 1, size, size) with a square hole in the middle."""
+    """Return a mask (1, 1, size, size) with a square hole in the middle."""
     mask, start = torch.ones(1, 1, size, size, dtype=dtype), (size - side) // 2
     mask[..., start : start + side, start : start + side] = 0
     return mask

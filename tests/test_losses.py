@@ -32,7 +32,7 @@ def picture(height, width, value=0.0):
 
 
 def hole_at(height, width, rows, columns):
-    """A mask (1, 1, height, width) with one rectangular hole."""
+    """Return a mask (1, 1, height, width) with one rectangular hole."""
     mask = torch.ones(1, 1, height, width, dtype=torch.float64)
     mask[..., rows, columns] = 0
     return mask

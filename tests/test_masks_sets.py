@@ -22,7 +22,7 @@ SMALL = {"data": {"size": 32}, "masks": {"train": 12, "val": 3, "test": 2}, "mod
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """An empty project, which is the working directory."""
+    """Return an empty project, which is the working directory."""
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path

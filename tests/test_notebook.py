@@ -25,7 +25,7 @@ PNG = "iVBOR/0xabcdef01=="  # base64, in which an address would be no address
 
 
 def notebook(*cells: str):
-    """A notebook of code cells; the first is tagged `parameters`."""
+    """Return a notebook of code cells; the first is tagged `parameters`."""
     nb = v4.new_notebook(cells=[v4.new_code_cell(source) for source in cells])
     nb.cells[0].metadata.tags = ["parameters"]
     nb.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -33,7 +33,7 @@ def notebook(*cells: str):
 
 
 def executed(times: str, address: str, number: int, root: str):
-    """A notebook as papermill leaves it; the arguments are what differs between two runs of it."""
+    """Return a notebook as papermill leaves it; the arguments are what differs between two runs of it."""
     nb = notebook("1", "2", "3")
     nb.metadata.papermill = {"duration": number / 7, "start_time": times, "output_path": f"{root}/out.ipynb"}
     nb.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {address: {}}}}
@@ -251,7 +251,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The RUNS, all at once, by papermill's command line: name -> (exit status, stdout, stderr, output path)."""
+    """Start all RUNS at once by papermill's command line: name -> (exit status, stdout, stderr, output path)."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "bad.yaml").write_text((ROOT / "params.yaml").read_text().replace("batch: 4", "batch: many"))
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}

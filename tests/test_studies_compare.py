@@ -20,7 +20,7 @@ DEFAULT = {"loss.style": 1.0, "train.recolour": True, "data.folder": None, "data
 
 
 def run(name, psnr=20.0, **changed):
-    """An experiment with some parameters, given with _ for the dot, changed."""
+    """Return an experiment with some parameters, given with _ for the dot, changed."""
     params = DEFAULT | {key.replace("_", ".", 1): value for key, value in changed.items()}
     metrics = {} if psnr is None else {"psnr": psnr, "ssim": psnr / 100, "l1": 30 - psnr, "gain over mean fill dB": 1.0}
     return Experiment(name, name, params, metrics)
@@ -31,7 +31,7 @@ def labels(axis):
 
 
 def panels(figure):
-    """The panels of a figure by what their axes say."""
+    """Return the panels of a figure by what their axes say."""
     FigureCanvasAgg(figure).draw()
     return {axis.get_xlabel(): axis for axis in figure.axes if axis.get_xlabel()}
 
@@ -134,7 +134,7 @@ def test_the_legend_is_whole(count, name, number):
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A repository of one commit with parameters, metrics and pictures."""
+    """Return a repository of one commit with parameters, metrics and pictures."""
     monkeypatch.chdir(tmp_path)
     git("init", "-q")
     Repo.init(".").close()

@@ -42,7 +42,7 @@ def write(folder, *steps):
 
 
 def loaded_step(folder):
-    """The step of the newest whole checkpoint, seen to be consistent; None if there is none."""
+    """Return the step of the newest whole checkpoint, seen to be consistent; None if there is none."""
     found = load_newest(folder)
     if found is None:
         return None

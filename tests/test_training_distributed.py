@@ -117,7 +117,7 @@ SHARED = {"train__batch": 4, "train__checkpoint_seconds": 0, "train__stage1__ste
 
 @pytest.fixture(scope="module")
 def whole(tiny_project, tmp_path_factory):
-    """What an unbroken run of two processes leaves, prints and says."""
+    """Return what an unbroken run of two processes leaves, prints and says."""
     project = Project(tmp_path_factory.mktemp("whole") / "tiny")
     shutil.copytree(tiny_project, project.folder)
     project.set(**SHARED)
@@ -129,7 +129,7 @@ def whole(tiny_project, tmp_path_factory):
 
 
 def start(project):
-    """A run of two processes in the background: (torchrun, its two processes) once there is a checkpoint."""
+    """Start two processes in the background; returns (torchrun, both processes) once there is a checkpoint."""
     command = torchrun("-m", "pconv.train", "--stage", 1)
     with open(project / "output.txt", "w") as out:
         parent = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stdout=out, stderr=out)

@@ -127,7 +127,7 @@ def test_another_number_of_threads_is_said_to_change_the_last_bits(tiny, killed_
 
 @pytest.fixture
 def resumed_after(tiny, killed_at, capfd, monkeypatch):
-    """What a run with changed parameters says when it finds the checkpoint of one that was killed at step 2."""
+    """Return what a changed run says when it finds the checkpoint of one that was killed at step 2."""
 
     def resumed_after(kill=True, **changes):
         if kill:

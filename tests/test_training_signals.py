@@ -57,7 +57,7 @@ class Processes:
 
 @pytest.fixture(params=MARKS)
 def processes(tmp_path, monkeypatch, request):
-    """This process was started by process 40, with a shell or two between them."""
+    """Pretend that process 40 started this one, with a shell or two between them."""
     for mark in MARKS:
         monkeypatch.delenv(mark, raising=False)
     monkeypatch.setenv(request.param, "train-stage1")

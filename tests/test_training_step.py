@@ -33,7 +33,7 @@ def batch(dtype):
 
 
 def plain_loss(model, gt, mask):
-    """The six terms as the paper writes them, image by image and with a pass of VGG for each of gt, out and comp."""
+    """Compute the six terms as the paper writes them, image by image, with a pass of VGG each for gt, out and comp."""
     vgg, out = VGGFeatures("packaged").double(), model(gt, mask)
     terms = dict.fromkeys(TERMS, 0)
     for i in range(len(gt)):
@@ -70,7 +70,7 @@ def plain():
 
 
 def fast(precision):
-    """The row of one step of pconv.step, and its gradients."""
+    """Return the row of one step of pconv.step, and its gradients."""
     keep_memory()
     hardware = Hardware(torch.device("cpu"), precision)
     model = he_init(PConvUNet(8, 4), 0).to(memory_format=torch.channels_last).train()

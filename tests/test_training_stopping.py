@@ -173,7 +173,7 @@ def stage1(smoke_copy):
 
 
 def named(processes, what):
-    """The process among others whose command line has a word that ends so."""
+    """Return the process among others whose command line has a word that ends so."""
     return next(p for p in processes if p.is_running() and any(word.endswith(what) for word in p.cmdline()))
 
 

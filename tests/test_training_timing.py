@@ -11,7 +11,7 @@ from pconv.training.timing import Timer
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still unless it is told to go: clock(3) is three seconds later."""
+    """Install a clock that stands still until it is told to go: clock(3) is three seconds later."""
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
 

@@ -28,7 +28,7 @@ from pconv.unet import PConvUNet, he_init
 
 
 def batches(params, stage=1):
-    """The images (N, 3, H, W) and masks of each step, as the network gets them."""
+    """Return the images (N, 3, H, W) and masks of each step, as the network gets them."""
     crops, size = TrainingCrops(params, stage, 1000), params.train.batch
     for first in range(0, 1000, size):
         image, mask = (torch.stack(part).float() for part in zip(*(crops[first + i] for i in range(size)), strict=True))
@@ -262,7 +262,7 @@ def test_there_is_no_stage_3(tiny):
 
 
 def poisoned(value, step):
-    """A step of training that leaves `value` among the weights that it makes, so that the next loss is not finite."""
+    """Return a training step that puts `value` among the weights, so that the next loss is not finite."""
     take, taken = TrainingStep.__call__, count()
 
     def poisoned_step(self, *batch):

@@ -21,7 +21,7 @@ DECODER = [(3, 512 + 512, 512, True)] * 4 + [
 
 
 def small(width=4, depth=4, seed=0, dtype=torch.float32):
-    """A small network whose batch norm, too, is not as it was born."""
+    """Return a small network whose batch norm, too, is not as it was born."""
     model = he_init(PConvUNet(width, depth), seed).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
@@ -196,7 +196,7 @@ def test_no_valid_pixel_at_all():
 
 
 def step(model, steps=2):
-    """A few steps with momentum; returns the names of the tensors that moved."""
+    """Take a few steps with momentum; returns the names of the tensors that moved."""
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     for seed in range(steps):

@@ -27,7 +27,7 @@ def example(height=24, width=32):
 
 
 def by_hand(model, image):
-    """The U-Net of ordinary convolutions on whole images, from a state dict alone; sides are multiples of 2^depth."""
+    """Run the U-Net of ordinary convolutions from a state dict alone; sides are multiples of 2^depth."""
     weights = model.state_dict()
 
     def norm(x, name):

@@ -48,7 +48,7 @@ def random(*shape, seed=0, dtype=torch.float32):
 
 @pytest.fixture(scope="module")
 def weights():
-    """A state dict with torchvision's keys, up to pool3, of a size that keeps features near 1."""
+    """Return a state dict with torchvision's keys, up to pool3, of a size that keeps features near 1."""
     return {
         name: random(*shape, seed=i) * (2 / (9 * shape[1])) ** 0.5 if len(shape) == 4 else 0.1 * random(*shape, seed=i)
         for i, (name, shape) in enumerate(SHAPES.items())
@@ -348,7 +348,7 @@ def test_damaged_file(suffix, weights, tmp_path):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache of torchvision's; returns the path of VGG-16's file in it."""
+    """Make an empty cache of torchvision's; returns the path of VGG-16's file in it."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     return tmp_path / "hub" / "checkpoints" / Path(VGG16_Weights.IMAGENET1K_V1.url).name
 

@@ -22,7 +22,7 @@ def read(folder: Path, content: str | bytes) -> None:
 
 
 def because(words: str) -> str:
-    """The pattern of a refusal for one reason."""
+    """Return the pattern of a refusal for one reason."""
     return rf"index\.csv: not an index of masks \(.*{words}.*\); delete it, then run `dvc repro masks`"
 
 

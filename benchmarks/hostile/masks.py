@@ -19,7 +19,7 @@ KIND = "mask files"
 
 
 def expected() -> np.ndarray:
-    """A hole that touches no edge: (32, 48), 1 = hole."""
+    """Draw a hole that touches no edge: (32, 48), 1 = hole."""
     hole = np.zeros((32, 48), np.uint8)
     hole[8:20, 10:30] = 1
     return hole

@@ -36,7 +36,7 @@ LAYER = "tensors for layer and network"
 
 
 def layer(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """A 3 x 3 partial convolution."""
+    """Return a 3 x 3 partial convolution."""
     torch.manual_seed(0)
     return PartialConv2d(3, 4, 3, padding=1)(x, mask)
 
@@ -74,7 +74,7 @@ FILL = "tensors to fill"
 
 @cache
 def network() -> PConvUNet:
-    """A network that takes 4 px a side or more."""
+    """Return a network that takes 4 px a side or more."""
     return he_init(PConvUNet(2, 3), 0).eval()
 
 

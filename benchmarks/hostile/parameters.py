@@ -16,7 +16,7 @@ SECTIONS = [key for key in VALUES if isinstance(VALUES[key], dict)]
 
 
 def changed(key: str, value) -> str:
-    """The smoke parameters as YAML, with another value for a key such as train.stage1.lr."""
+    """Return the smoke parameters as YAML, with another value for a key such as train.stage1.lr."""
     values = deepcopy(VALUES)
     *parts, last = key.split(".")
     section = values
@@ -27,7 +27,7 @@ def changed(key: str, value) -> str:
 
 
 def flow(value) -> str:
-    """A value as YAML on one line. Text stays as it is, so that a case can write what no value stands for."""
+    """Write a value as YAML on one line. Text stays as it is, so that a case can write what no value stands for."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

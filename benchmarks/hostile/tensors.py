@@ -15,7 +15,7 @@ NAN, INF = torch.nan, torch.inf
 
 
 def square(*shape: int) -> Tensor:
-    """A mask with a hole of 4 x 4 px in the middle."""
+    """Return a mask with a hole of 4 x 4 px in the middle."""
     mask = torch.ones(shape)
     middle = shape[-1] // 2
     mask[..., middle - 2 : middle + 2, middle - 2 : middle + 2] = 0
@@ -23,7 +23,7 @@ def square(*shape: int) -> Tensor:
 
 
 def with_first(tensor: Tensor, value: float) -> Tensor:
-    """The tensor with its first value changed, which belongs to a valid pixel."""
+    """Return the tensor with its first value changed, which belongs to a valid pixel."""
     tensor = tensor.clone()
     tensor.flatten()[0] = value
     return tensor
@@ -82,5 +82,5 @@ def refusals(module: str, kind: str, what: str, function, arguments: tuple, *wro
 
 
 def empty(*arguments: Tensor) -> dict:
-    """The same arguments without any pixel."""
+    """Return the same arguments without any pixel."""
     return {name: (*(tensor[part] for tensor in arguments), NO_PIXELS) for name, part in EMPTY.items()}

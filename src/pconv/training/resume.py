@@ -139,7 +139,7 @@ class Checkpoints:
         return True
 
     def _bits(self) -> dict:
-        """What changes only the last bits of the weights."""
+        """Return what changes only the last bits of the weights."""
         return {
             "threads": torch.get_num_threads(),
             "processes": self.group.size,
