@@ -43,12 +43,12 @@ LOSS = "tensors for the loss"
 
 @cache
 def whole_loss() -> losses.InpaintingLoss:
-    """All terms, seen through random features."""
+    """Return the loss with all terms, seen through random features."""
     return losses.InpaintingLoss(Terms(), "random")
 
 
 def loss(*tensors: Tensor) -> tuple[Tensor, dict]:
-    """Compute them."""
+    """Compute all terms of the loss."""
     return whole_loss()(*tensors)
 
 
@@ -134,7 +134,7 @@ for name, measure in (("L1", metrics.l1_percent), ("PSNR", metrics.psnr), ("SSIM
 
 
 def first(tensors: dict) -> dict:
-    """Wrong batches as wrong single images: those that are wrong alone, too."""
+    """Turn wrong batches into wrong single images, where those are wrong, too."""
     alone = {name: row for name, row in tensors.items() if name not in ("one image", "one mask", "another batch")}
     return {name: (t[0] if torch.is_tensor(t) else t, m.replace(r"\(2, ", r"\(")) for name, (t, m) in alone.items()}
 

@@ -36,7 +36,7 @@ LAYER = "tensors for layer and network"
 
 
 def layer(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a 3 x 3 partial convolution."""
+    """Apply a 3 x 3 partial convolution."""
     torch.manual_seed(0)
     return PartialConv2d(3, 4, 3, padding=1)(x, mask)
 
