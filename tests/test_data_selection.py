@@ -99,7 +99,8 @@ def test_too_many_rejected_ones_stop_it_and_are_listed(project):
     photographs(project / "mine", *(f"train/{n}.png" for n in range(8)), "val/b.png", "test/c.png")
     (project / "mine/train/3.png").write_text("no photograph")
     assert write_manifests(in_folder("mine", max_rejected=0.1))["rejected"] == 1
-    manifest_path("train").unlink()
+    for name in ("train.csv", "rejected.csv"):
+        (project / "data/images" / name).unlink()
     with pytest.raises(ImageError) as caught:
         write_manifests(in_folder("mine", max_rejected=0.09))
     said = str(caught.value)

@@ -100,7 +100,7 @@ def test_named_subfolders_are_the_splits(project):
         ("Train", "VALID", "Test"),
         ("train2017", "val2017", "test2017"),
         ("images_train", "images-dev", "images (test)"),
-        ("TrainImages", "valset", "TESTDATA"),
+        ("cocoTrain", "valset", "TESTDATA"),
     ],
 )
 def test_other_spellings_are_understood_and_told(project, names):
