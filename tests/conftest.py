@@ -27,14 +27,21 @@ from pconv.train import train
 from pconv.training.trainer import Trainer
 
 
-def pytest_collection_modifyitems(items):
-    """Mark as `arithmetic` every test of a file that computes with PyTorch: its kernels differ between processors.
+# What compares runs only with other runs on the same machine, or their times.
+ALIKE_ANYWHERE = {
+    "test_benchmarks",
+    "test_training_checkpoint",
+    "test_training_distributed",
+    "test_training_resume",
+    "test_training_timing",
+}
 
-    The benchmarks measure how long something takes and compare no results.
-    """
+
+def pytest_collection_modifyitems(items):
+    """Mark as `arithmetic` the tests of files that compute with PyTorch: its kernels differ between processors."""
     for item in items:
         module = getattr(item, "module", None)
-        if hasattr(module, "torch") and module.__name__ != "test_benchmarks":
+        if hasattr(module, "torch") and module.__name__ not in ALIKE_ANYWHERE:
             item.add_marker("arithmetic")
 
 
