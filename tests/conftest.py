@@ -26,7 +26,6 @@ from pconv.params import Params, load_params
 from pconv.train import train
 from pconv.training.trainer import Trainer
 
-
 # What compares runs only with other runs on the same machine, or their times.
 ALIKE_ANYWHERE = {
     "test_benchmarks",
