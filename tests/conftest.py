@@ -50,7 +50,7 @@ TINY = {
     "seed": 0,
     "data": {"source": "folder", "folder": "photographs", **LOOSE, "size": 32, "crop": [0.5, 0.9]},
     "masks": {"train": 7, "val": 3, "test": 1},
-    "model": {"layer": "partial", "fill": "mean", "width": 4, "depth": 3},
+    "model": {"layer": "partial", "fill": "mean", "scale": "paper", "width": 4, "depth": 3},
     "loss": {"vgg": "random", "stage1": dict(TERMS), "stage2": dict(TERMS)},
     "train": {
         "batch": 2,

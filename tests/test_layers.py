@@ -503,6 +503,36 @@ def test_variants_differ_from_equation_1_as_published():
     assert normed[nvidia] < normed[keras] < normed[naoto] < 1e-3 < 0.1 < normed[plain]
 
 
+CONSTANTS = {"paper": 1, "keras": 1 / 7, "sum": 1 / 63}  # of eq. 1, for the 7 channels and 3 x 3 px of variant_inputs
+
+
+@pytest.mark.parametrize("scale", CONSTANTS)
+def test_a_scale_leaves_out_its_constant_of_equation_1(scale):
+    conv, (features, mask), inputs = variant_inputs()
+    scaled = PartialConv2d(7, conv.out_channels, 3, padding=1, scale=scale).double()
+    scaled.load_state_dict(conv.state_dict())
+    out, new_mask = scaled(features, mask)
+    *inputs, bias = inputs
+    expected = CONSTANTS[scale] * equation_1(*inputs) + bias.view(-1, 1, 1) * new_mask
+    torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
+    assert new_mask.equal(conv(features, mask)[1])
+
+
+@pytest.mark.parametrize("scale, published", [("keras", "PConv-Keras"), ("sum", "naoto0804")])
+def test_a_scale_is_that_of_the_published_layer_it_is_named_after(scale, published):
+    conv, (features, mask), (*inputs, _) = variant_inputs()
+    scaled = PartialConv2d(7, conv.out_channels, 3, padding=1, bias=False, scale=scale).double()
+    scaled.weight = conv.weight
+    torch.testing.assert_close(scaled(features, mask)[0], VARIANTS[published](*inputs), rtol=1e-7, atol=1e-7)
+
+
+def test_a_window_without_a_valid_pixel_gives_0_at_any_scale():
+    x, mask = random(1, 3, 14, 14), square_hole(14, 9)
+    for scale in layers.SCALES:
+        out, new_mask = layer(3, 6, 3, padding=1, scale=scale)(x, mask)
+        assert (new_mask == 0).any() and (out[(new_mask == 0).expand_as(out)] == 0).all()
+
+
 def test_variants_in_hard_cases():
     x, mask, weight = (
         random(1, 3, 14, 14).float(),

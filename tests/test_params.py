@@ -106,6 +106,7 @@ PAPER = {
         for term, weight in {"valid": 1, "hole": 6, "perceptual": 0.05, "style": 120, "tv": 0.1}.items()
     },
     "model.layer": "partial",
+    "model.scale": "paper",
     "train.start": None,
     "train.freeze_norm": True,
     "train.stage1.epochs": 50,
@@ -167,6 +168,7 @@ WRONG_VALUES = {  # of the right type, but out of range
     "model.depth": [0, 1, 10],
     "model.layer": ["dense"],
     "model.fill": ["green"],
+    "model.scale": ["nvidia"],
     "loss.vgg": [""],
     **{
         f"loss.{stage}.{term}": [-1.0, float("nan"), float("inf")]
@@ -243,6 +245,8 @@ def test_a_wrong_value_is_named_with_file_key_and_value(write, key):
         ("data.crop", [1, 1.0]),
         ("model.depth", 7),
         ("model.layer", "plain"),
+        ("model.scale", "keras"),
+        ("model.scale", "sum"),
         ("train.start", "weights/mine.safetensors"),
         ("loss.stage1.style", 0),
         ("loss.vgg", "weights/mine.pth"),
@@ -272,9 +276,13 @@ def test_values_at_the_edge_are_allowed(write, key, value):
         ),
         ({"x": 1}, "x: unknown key; allowed here: data, evaluate, loss, masks, model, seed, train"),
         ({1: 2}, "1: unknown key; allowed here: data, evaluate, loss, masks, model, seed, train"),
-        ({"model": None}, "model = None: expected a section with layer, fill, width, depth"),
-        ({"model": 3}, "model = 3: expected a section with layer, fill, width, depth"),
+        ({"model": None}, "model = None: expected a section with layer, fill, scale, width, depth"),
+        ({"model": 3}, "model = 3: expected a section with layer, fill, scale, width, depth"),
         ({"model": {"fill": "grey"}}, "model.fill = 'grey': only model.layer = plain sees the hole; write mean"),
+        (
+            {"model": {"layer": "plain", "scale": "sum"}},
+            "model.scale = 'sum': only model.layer = partial has such a factor; write paper",
+        ),
         ({"data": {"source": "flickr"}}, "data.source = 'flickr': input should be 'packaged' or 'folder'"),
         ({"model": {"depth": 12}}, "model.depth = 12: input should be less than or equal to 9"),
         (

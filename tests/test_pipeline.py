@@ -127,7 +127,7 @@ def other(key, value):
     if isinstance(value, str):
         if key == "data.source":
             return "folder"
-        return {"packaged": "random", "auto": "float32", "partial": "plain", "mean": "black"}[value]
+        return {"packaged": "random", "auto": "float32", "partial": "plain", "mean": "black", "paper": "sum"}[value]
     return "photographs" if value is None else value * 2 if value else 1
 
 
@@ -146,6 +146,7 @@ USERS = {  # the stages that a change of the key makes out of date, directly
     "masks": {"masks"},
     "model.layer": TRAIN,
     "model.fill": TRAIN,
+    "model.scale": TRAIN,
     "model": {"unet"} | TRAIN,
     "loss.vgg": {"unet"} | TRAIN,
     "loss.stage1": {"train-stage1"},

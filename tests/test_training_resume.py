@@ -149,6 +149,7 @@ def resumed_after(tiny, killed_at, capfd, monkeypatch):
         ("model__width", 6),
         ("model__depth", 2),
         ("model__layer", "plain"),
+        ("model__scale", "keras"),
         ("loss__vgg", "packaged"),
         ("loss__stage1__valid", 2.0),
         ("loss__stage1__hole", 2.0),

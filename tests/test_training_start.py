@@ -44,10 +44,16 @@ def test_the_weights_that_were_trained_say_where_they_started(tiny, start):
 
 
 @pytest.mark.parametrize(
-    "change, found", [("layer", "partial convolutions, width 4"), ("width", "width 4"), ("depth", "and depth 3")]
+    "change, found",
+    [
+        ("layer", "partial convolutions, scale paper, width 4"),
+        ("scale", "scale paper"),
+        ("width", "width 4"),
+        ("depth", "and depth 3"),
+    ],
 )
 def test_weights_of_another_network_are_refused(tiny, start, change, found):
-    wanted = {"layer": "plain", "width": 6, "depth": 2}[change]
+    wanted = {"layer": "plain", "scale": "sum", "width": 6, "depth": 2}[change]
     with pytest.raises(TrainingError) as error:
         Trainer(tiny.set(**{f"model__{change}": wanted}, train__start="start.safetensors"), 1)
     said = str(error.value)

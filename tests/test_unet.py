@@ -309,6 +309,27 @@ def test_save_model_keeps_its_bytes(tmp_path):
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
+@pytest.mark.parametrize("scale", ["keras", "sum"])
+def test_another_scale_is_the_papers_network_with_smaller_weights(scale, tmp_path):
+    """1/C or 1/(C k^2) of each convolution's weights give the same; weights files keep which scale they are for."""
+    image, mask = sample()
+    model, papers = PConvUNet(4, 4, scale=scale), small()
+    model.load_state_dict(papers.state_dict())
+    path = tmp_path / "scaled.safetensors"
+    save_model(path, model.state_dict(), {"params": {"model": {"width": 4, "depth": 4, "scale": scale}}})
+    for block in [*papers.encoder, *papers.decoder]:
+        weight = block.conv.weight.data
+        weight /= weight[0].numel() if scale == "sum" else weight.shape[1]
+    loaded = load_model(path)
+    assert loaded.scale == scale
+    with torch.no_grad():
+        out, expected = (
+            loaded.double()(image.double(), mask.double()),
+            papers.eval().double()(image.double(), mask.double()),
+        )
+    torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-7)
+
+
 def test_a_loaded_network_learns_and_draws_nothing(tmp_path):
     save_model(tmp_path / "a", small(8, 4).state_dict(), {"params": {"model": {"width": 8, "depth": 4}}})
     state = torch.get_rng_state()

@@ -186,6 +186,7 @@ CHOICES = {
     "data.folder": (("null",), ("1", "[photographs]", "true", "photographs")),
     "model.layer": (("partial", "plain"), ("Partial", "''", "null", "1", "[partial]")),
     "model.fill": (("mean",), ("grey", "0", "null", "''", "[mean]")),  # with partial layers
+    "model.scale": (("paper", "keras", "sum"), ("Paper", "nvidia", "1", "null", "''", "[sum]")),
     "train.start": (("null", "weights.safetensors"), ("''", "1", "[a]", "true")),
     "train.freeze_norm": ((True, False), ("'true'", 1, "null")),
 }

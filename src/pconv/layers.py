@@ -23,6 +23,15 @@ BITS = {
     torch.float64: torch.int64,
 }
 
+# What eq. 1 multiplies with, times sum(M) / C, for C channels and a kernel of so many pixels. Published implementations
+# leave out constants, which batch norm takes back where it follows; the paper's is the default, the others are for
+# comparison.
+SCALES = {
+    "paper": lambda channels, pixels: pixels,  # C k^2 / sum(M)
+    "keras": lambda channels, pixels: pixels / channels,  # k^2 / sum(M), as PConv-Keras
+    "sum": lambda channels, pixels: 1 / channels,  # 1 / sum(M), as naoto0804
+}
+
 
 class MaskedError(PConvError, ValueError):
     """Features and a mask that do not fit each other or the layer; the message says what was expected."""
@@ -31,7 +40,7 @@ class MaskedError(PConvError, ValueError):
 class Window(NamedTuple):
     """What a mask means to one partial convolution, window by window: two tensors (N, 1, H', W')."""
 
-    ratio: Tensor  # C k^2 / sum(M), 0 for an empty window
+    ratio: Tensor  # C k^2 / sum(M), or what else SCALES has; 0 for an empty window
     mask: Tensor  # the mask of the result: 1 where the window is not empty, else 0
 
 
@@ -44,15 +53,29 @@ class PartialConv2d(nn.Conv2d):
         x' = W^T (X * M) * C k^2 / sum(M) + b   where sum(M) > 0, else 0
         m' = 1                                  where sum(M) > 0, else 0
 
-    Arguments are those of nn.Conv2d with zero padding, a number or a pair, and groups=1.
+    Arguments are those of nn.Conv2d with zero padding, a number or a pair, and groups=1; `scale`, a key of SCALES,
+    replaces the factor C k^2 / sum(M).
 
     Reference for the multi-channel form that this equals: NVIDIA/partialconv.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, bias=True, **factory):
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        bias=True,
+        *,
+        scale="paper",
+        **factory,
+    ):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias, **factory)
         if isinstance(padding, str) or self.padding_mode != "zeros" or self.groups != 1:
             raise ValueError("PartialConv2d takes zero padding, as a number or a pair, and groups=1")
+        self._numerator = SCALES[scale](self.in_channels, math.prod(self.kernel_size))
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve features x (N, C, H, W) under mask (N, 1, H, W), values in [0, 1].
@@ -95,8 +118,7 @@ class PartialConv2d(nn.Conv2d):
             valid = valid.unfold(side, reach, stride)[..., ::dilation].sum(-1)
         # The mask has one channel for all C of the features, so `valid` is sum(M) / C, and C cancels out of the ratio.
         new_mask = valid.sign()
-        pixels = math.prod(self.kernel_size)
-        return Window(pixels * new_mask / valid.clamp(min=torch.finfo(valid.dtype).tiny), new_mask)
+        return Window(self._numerator * new_mask / valid.clamp(min=torch.finfo(valid.dtype).tiny), new_mask)
 
 
 class PlainConv2d(nn.Conv2d):

@@ -118,6 +118,11 @@ class Model(Section):
         description="What plain convolutions find in the hole: the mean colour of the valid pixels, or a constant. "
         "Partial convolutions see nothing of the hole.",
     )
+    scale: Literal["paper", "keras", "sum"] = Field(
+        "paper",
+        description="What partial convolutions multiply with: C k^2 / sum(M) as in the paper, k^2 / sum(M) as in "
+        "PConv-Keras, or 1 / sum(M); sum(M) is over all C channels. Plain convolutions have no such factor.",
+    )
     width: Annotated[int, Field(ge=1, le=1024)] = Field(
         64, description="The number of channels after the first encoder layer; it doubles three times."
     )
@@ -129,6 +134,8 @@ class Model(Section):
     def _consistent(self):
         if self.layer == "partial" and self.fill != "mean":
             raise ValueError(f"model.fill = {self.fill!r}: only model.layer = plain sees the hole; write mean")
+        if self.layer == "plain" and self.scale != "paper":
+            raise ValueError(f"model.scale = {self.scale!r}: only model.layer = partial has such a factor; write paper")
         return self
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +20,6 @@ from pconv.tensors import fit, read_tensors, weights_error, write_tensors
 
 LEAK = 0.2  # negative slope of the decoder's LeakyReLU
 MEAN, STD = 0.5, 0.25  # of an image's values, about; inside the network they are 0 and 1
-LAYERS = {"partial": PartialConv2d, "plain": PlainConv2d}
 FILLS = {"black": 0.0, "grey": MEAN, "white": 1.0}
 HINT = "train a network with `dvc repro`, or give another file that training wrote"
 
@@ -26,9 +27,8 @@ HINT = "train a network with `dvc repro`, or give another file that training wro
 class Down(nn.Module):
     """An encoder layer: convolution of stride 2, partial or plain, batch norm (but in the first layer), ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, norm: bool = True, layer: str = "partial"):
+    def __init__(self, convolution: Callable, in_channels: int, out_channels: int, kernel: int, norm: bool = True):
         super().__init__()
-        convolution = LAYERS[layer]
         self.conv = convolution(in_channels, out_channels, kernel, stride=2, padding=kernel // 2, bias=not norm)
         self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
 
@@ -44,10 +44,10 @@ class Up(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, skip_channels: int, out_channels: int, last: bool = False, layer: str = "partial"
+        self, convolution: Callable, in_channels: int, skip_channels: int, out_channels: int, last: bool = False
     ):
         super().__init__()
-        self.conv = LAYERS[layer](in_channels + skip_channels, out_channels, 3, padding=1, bias=last)
+        self.conv = convolution(in_channels + skip_channels, out_channels, 3, padding=1, bias=last)
         self.norm = nn.Identity() if last else nn.BatchNorm2d(out_channels)
         self.channels, self.last = in_channels, last
 
@@ -89,18 +89,22 @@ class PConvUNet(nn.Module):
 
     `layer` is "partial", or "plain" for the paper's comparison: the same network of ordinary convolutions, which sees
     no mask and finds in the hole what `fill` says, the "mean" colour of the valid pixels, "black", "grey" or "white".
+    `scale` is what partial convolutions multiply with, a key of pconv.layers.SCALES.
     """
 
-    def __init__(self, width: int = 64, depth: int = 8, layer: str = "partial", fill: str = "mean"):
+    def __init__(
+        self, width: int = 64, depth: int = 8, layer: str = "partial", fill: str = "mean", scale: str = "paper"
+    ):
         super().__init__()
-        self.width, self.depth, self.layer, self.fill = width, depth, layer, fill
+        self.width, self.depth, self.layer, self.fill, self.scale = width, depth, layer, fill, scale
+        convolution = {"partial": partial(PartialConv2d, scale=scale), "plain": PlainConv2d}[layer]
         channels = [3] + [width * 2 ** min(level, 3) for level in range(depth)]
         kernels = [7, 5, 5] + [3] * depth
         self.encoder = nn.ModuleList(
-            Down(channels[i], channels[i + 1], kernels[i], norm=i > 0, layer=layer) for i in range(depth)
+            Down(convolution, channels[i], channels[i + 1], kernels[i], norm=i > 0) for i in range(depth)
         )
         self.decoder = nn.ModuleList(
-            Up(channels[i + 1], channels[i], channels[i], last=i == 0, layer=layer) for i in reversed(range(depth))
+            Up(convolution, channels[i + 1], channels[i], channels[i], last=i == 0) for i in reversed(range(depth))
         )
         self.encoder_frozen = False
 

@@ -146,9 +146,9 @@ def initial_network(params: Params, stage: int) -> PConvUNet:
         model = he_init(PConvUNet(**asked.model_dump()), params.seed)
     else:
         model = load_model(path)
-        found, wanted = ((m.layer, m.width, m.depth) for m in (model, asked))
+        found, wanted = ((m.layer, m.scale, m.width, m.depth) for m in (model, asked))
         if found != wanted:
-            describe = "{} convolutions, width {} and depth {}".format
+            describe = "{} convolutions, scale {}, width {} and depth {}".format
             raise TrainingError(
                 f"{path}: a network of {describe(*found)}, while params.yaml asks for {describe(*wanted)}; "
                 + ("train stage 1 first" if stage == 2 else "change model, or train.start")
