@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from pconv import evaluate
+from pconv import evaluate, metrics
 from pconv.data.decoding import read_image, write_image
 from pconv.data.selection import write_manifests
-from pconv.masks.convention import BINS, bin_name
+from pconv.masks.convention import BINS, bin_name, mask_to_hole, thickness
 from pconv.masks.files import write_hole
 from pconv.masks.sets import write_masks
 from pconv.params import Params
+from pconv.perceptual import PerceptualDistance
 from pconv.project import mask_folder
 from pconv.unet import PConvUNet, he_init
 
@@ -147,7 +148,7 @@ def test_one_crop_per_bin_for_pictures(params):
 def test_a_perfect_model_has_no_error(params):
     table = evaluate.evaluate(Perfect(evaluate.Crops(params)), params)
     ours = table[table["method"] == "pconv"]
-    assert (ours["l1"] == 0).all() and (ours["psnr"] == 100).all()
+    assert (ours["l1"] == 0).all() and (ours["psnr"] == 100).all() and (ours["perceptual"] == 0).all()
     assert ours["ssim"].to_numpy() == pytest.approx(1, abs=1e-6)
     assert (table[table["method"] != "pconv"]["l1"] > 0).all()
 
@@ -183,7 +184,8 @@ def test_no_method_sees_the_hole(params, monkeypatch):
 
 def test_the_table_has_every_method_on_every_crop(params):
     table = evaluate.evaluate(Constant(0.5), params)
-    assert list(table.columns) == "method bin touches_border index photograph hole_ratio unreached psnr ssim l1".split()
+    about = "method bin touches_border index photograph hole_ratio thickness unreached"
+    assert list(table.columns) == f"{about} psnr ssim l1 perceptual".split()
     assert list(table["method"].unique()) == ["pconv", "mean fill", "navier-stokes"]
     assert (table.groupby(["method", "bin", "touches_border"]).size() == PER_GROUP).all()
     assert len(table) == 3 * len(BINS) * 2 * PER_GROUP and not table.isna().any().any()
@@ -196,6 +198,19 @@ def test_it_is_the_same_twice_and_in_batches_of_any_size(params, monkeypatch):
     pd.testing.assert_frame_equal(evaluate.evaluate(Constant(0.5), params), table, check_exact=True)
     monkeypatch.setattr(evaluate, "BATCH", 5)
     pd.testing.assert_frame_equal(evaluate.evaluate(Constant(0.5), params), table, rtol=1e-6)
+
+
+def test_crops_and_composites_are_described_as_they_are(params):
+    """Each measure stands in its own column, and the width of the hole is that of the crop's mask."""
+    table, crops = evaluate.evaluate(Constant(0.5), params).set_index(["method", "index"]), list(evaluate.Crops(params))
+    comps = evaluate.composites(Constant(0.5), ["navier-stokes"], crops)
+    gt = torch.stack([crop.gt for crop in crops])
+    for method, comp in comps.items():
+        rows = table.loc[method]
+        expected = {"ssim": metrics.ssim(comp, gt), "perceptual": PerceptualDistance()(comp, gt)}
+        for measure, values in expected.items():
+            np.testing.assert_allclose(rows[measure], values, rtol=1e-5)
+        assert rows["thickness"].tolist() == [thickness(mask_to_hole(crop.mask)) for crop in crops]
 
 
 def test_a_baseline_named_twice_is_run_once(params):

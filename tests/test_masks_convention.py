@@ -16,6 +16,7 @@ from pconv.masks.convention import (
     hole_ratio,
     hole_to_mask,
     mask_to_hole,
+    thickness,
 )
 from pconv.masks.drawing import draw_hole, hole_rng
 
@@ -44,6 +45,32 @@ def test_border_share_by_hand():
     assert border_share(hole, 1) == 6 / 36
     assert border_share(hole, 2) == 6 / 64
     assert border_share(hole, 5) == 7 / 100
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 9, 10])
+def test_thickness_of_a_strip_is_its_width_up_to_an_even_number(width):
+    hole = np.zeros((40, 30), np.uint8)
+    hole[10 : 10 + width] = 1
+    assert thickness(hole) == thickness(hole.T.astype(bool)) == width + width % 2
+
+
+def test_thickness_is_that_of_the_widest_place():
+    """The nearest valid pixel, searched for one by one; the widest place is an edge, beyond which nothing is known."""
+    hole = np.zeros((24, 30), np.uint8)
+    hole[4:7], hole[:, 20:26], hole[15:, :9] = 1, 1, 1
+    valid = np.argwhere(hole == 0)
+    nearest = [np.sqrt(((valid - pixel) ** 2).sum(1).min()) for pixel in np.argwhere(hole)]
+    assert thickness(hole) == pytest.approx(2 * max(nearest), rel=1e-6)
+    assert thickness(hole) == 18  # 9 px from the left edge
+
+
+def test_thickness_is_zero_without_a_hole_and_unknown_without_valid_pixels():
+    assert thickness(np.zeros((5, 5), np.uint8)) == 0
+    for hole in (np.ones((5, 5), np.uint8), np.zeros((0, 5), np.uint8)):
+        with pytest.raises(MaskError, match="without valid pixels"):
+            thickness(hole)
+    with pytest.raises(MaskError, match="not 255"):
+        thickness(np.full((5, 5), 255, np.uint8))
 
 
 def test_bins_are_the_papers():

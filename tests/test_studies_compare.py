@@ -22,8 +22,13 @@ DEFAULT = {"loss.style": 1.0, "train.recolour": True, "data.folder": None, "data
 def run(name, psnr=20.0, **changed):
     """Return an experiment with some parameters, given with _ for the dot, changed."""
     params = DEFAULT | {key.replace("_", ".", 1): value for key, value in changed.items()}
-    metrics = {} if psnr is None else {"psnr": psnr, "ssim": psnr / 100, "l1": 30 - psnr, "gain over mean fill dB": 1.0}
-    return Experiment(name, name, params, metrics)
+    return Experiment(name, name, params, {} if psnr is None else metrics(psnr))
+
+
+def metrics(psnr):
+    """Return what a run of this PSNR measured."""
+    others = {"ssim": psnr / 100, "l1": 30 - psnr, "perceptual": (40 - psnr) / 1000}
+    return {"psnr": psnr, **others, "gain over mean fill dB": 1.0}
 
 
 def labels(axis):
@@ -71,10 +76,15 @@ def test_a_changed_parameter_of_any_kind(changed, key, texts):
     axis = panels(draw(*runs))[key]
     assert sorted(labels(axis)) == sorted(texts)
     x = [labels(axis).index(text) for text in texts]
-    assert points(axis) == [(x[0], 10.0), (x[1], 8.5)]  # the lowest panel shows L1
+    assert points(axis) == [(x[0], 0.02), (x[1], 0.0185)]  # the lowest panel shows the perceptual distance
     words = compare.conclusion(table, compare.measured(runs))
-    assert f"- other ({key} = {texts[1]}): +1.50 dB PSNR, +0.0150 SSIM and -1.500 percentage points of L1" in words
-    assert f"They differ in {key}. other has the highest PSNR, 21.50 dB." in words
+    assert (
+        f"- other ({key} = {texts[1]}): +1.50 dB PSNR, +0.0150 SSIM, -1.500 percentage points of L1 and -0.0015"
+        in words
+    )
+    assert (
+        f"They differ in {key}. other has the highest PSNR, 21.50 dB. other has the smallest perceptual dist" in words
+    )
 
 
 def test_equal_values_are_no_change_but_true_is_not_one():
@@ -92,7 +102,7 @@ def test_numbers_stand_in_order_of_size():
 def test_no_changed_parameter():
     runs = [run("base"), run("again", psnr=21.0)]
     axis = panels(draw(*runs))["experiment"]
-    assert labels(axis) == ["base", "again"] and points(axis) == [(0, 10), (1, 9)]
+    assert labels(axis) == ["base", "again"] and points(axis) == [(0, 0.02), (1, 0.019)]
     words = compare.conclusion(compare.changed_params(runs), compare.measured(runs))
     assert "No parameter differs between them. again has the highest PSNR" in words
     assert "- again (the same parameters): +1.00 dB" in words
@@ -104,9 +114,19 @@ def test_missing_metrics(first, second, lacking):
     results = compare.measured(runs)
     assert results.loc[lacking].isna().all()
     drawn = [y for _, y in points(panels(draw(*runs))["loss.style"]) if not math.isnan(y)]
-    assert drawn == [10.0]
+    assert drawn == [0.02]
     words = compare.conclusion(compare.changed_params(runs), results)
     assert f"- other (loss.style = 2): not compared with base, because {lacking} has no results." in words
+
+
+def test_a_run_from_before_the_perceptual_distance_is_compared_by_the_rest():
+    old, new = run("old"), run("new", psnr=19.0)
+    del old.metrics["perceptual"]
+    for runs, sign in (((old, new), "-"), ((new, old), "+")):
+        words = compare.conclusion(compare.changed_params(list(runs)), compare.measured(list(runs)))
+        moved = f"{sign}1.00 dB PSNR, {sign}0.0100 SSIM and {'+' if sign == '-' else '-'}1.000 percentage points of L1"
+        assert f"{moved} relative to {runs[0].name}." in words
+        assert "old has the highest PSNR, 20.00 dB. new has the smallest perceptual distance, 0.0210." in words
 
 
 def test_no_metrics_at_all():

@@ -20,16 +20,18 @@ from pconv.data.crops import random_crop
 from pconv.data.manifest import read_manifest, read_photograph
 from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError
+from pconv.hardware import exact_convolutions
 from pconv.inpaint import composite
-from pconv.masks.convention import compose, hole_to_mask
+from pconv.masks.convention import compose, hole_to_mask, mask_to_hole, thickness
 from pconv.masks.files import read_hole, read_index
 from pconv.params import Params
+from pconv.perceptual import PerceptualDistance
 from pconv.progress import Progress
 from pconv.project import mask_folder
 
 OURS = "pconv"
 MEAN = "mean fill"
-TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1, %"}
+TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1, %", "perceptual": "perceptual distance"}
 MEASURES = tuple(TITLES)
 BATCH = 8  # crops; bounds the memory at 512 px
 
@@ -100,9 +102,13 @@ def composites(model: nn.Module, names: Sequence[str], crops: Sequence[Crop]) ->
 
 def _infer(model: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
     """Return the model's composite in float32, computed on the model's device, the same in every run."""
-    device = next(model.parameters(), image).device
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    device = _device(model)
+    with exact_convolutions():
         return composite(model, image.to(device), mask.to(device)).cpu()
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((weights.device for weights in model.parameters()), torch.device("cpu"))
 
 
 def _check_finite(method: str, result: Tensor, crops: Sequence[Crop]) -> None:
@@ -120,41 +126,49 @@ def evaluate(model: nn.Module, params: Params) -> pd.DataFrame:
     """Measure the model ("pconv") and each of params.evaluate.baselines on every test crop.
 
     Returns one row per method and crop: method, bin, touches_border (whether the hole reaches an edge of the image),
-    index, photograph, hole_ratio, unreached (px of the hole that the model has nothing to predict from, which are grey
-    and measured as such), psnr (dB), ssim, l1 (percent). Raises EvaluationError where a result is not finite.
+    index, photograph, hole_ratio, thickness (px, the largest width of the hole), unreached (px of the hole that the
+    model has nothing to predict from, which are grey and measured as such), psnr (dB), ssim, l1 (percent), perceptual
+    (the distance of pconv.perceptual). Raises EvaluationError where a result is not finite.
     """
     crops, names = Crops(params), params.evaluate.baselines
+    distance = PerceptualDistance().to(_device(model))
     rows = {method: [] for method in (OURS, *names)}
     with Progress(desc="evaluate, crop", total=len(crops)) as progress:
         for start in range(0, len(crops), BATCH):
             batch = crops[start : start + BATCH]
-            unreached = _unreached(model, batch)
+            gt, about = torch.stack([c.gt for c in batch]), _describe(model, batch)
             for method, comp in composites(model, names, batch).items():
-                rows[method] += _measure(method, comp, batch, unreached)
+                measured = zip(about, _measure(comp, gt, distance), strict=True)
+                rows[method] += [{"method": method} | crop | values for crop, values in measured]
             progress.update(len(batch))
     return pd.DataFrame([row for method in rows for row in rows[method]])
 
 
-def _unreached(model: nn.Module, crops: Sequence[Crop]) -> list[int]:
-    """Return the number of pixels of each crop's hole that the model has nothing to predict from."""
-    device = next(model.parameters(), crops[0].mask).device
-    reached = model.reached(torch.stack([c.mask for c in crops]).to(device))
-    return (reached == 0).flatten(1).sum(1).tolist()
-
-
-def _measure(method: str, comp: Tensor, crops: Sequence[Crop], unreached: list[int]) -> list[dict]:
-    gt = torch.stack([c.gt for c in crops])
-    values = zip(metrics.psnr(comp, gt), metrics.ssim(comp, gt), metrics.l1_percent(comp, gt), strict=True)
+def _describe(model: nn.Module, crops: Sequence[Crop]) -> list[dict]:
+    """Return what the table says of each crop whatever the method."""
     return [
         {
-            "method": method,
             "bin": one.bin,
             "touches_border": one.touches_border,
             "index": one.index,
             "photograph": one.photograph,
             "hole_ratio": one.hole_ratio,
+            "thickness": thickness(mask_to_hole(one.mask)),
             "unreached": missed,
-            **{measure: float(value) for measure, value in zip(MEASURES, measured, strict=True)},
         }
-        for one, missed, measured in zip(crops, unreached, values, strict=True)
+        for one, missed in zip(crops, _unreached(model, crops), strict=True)
     ]
+
+
+def _unreached(model: nn.Module, crops: Sequence[Crop]) -> list[int]:
+    """Return the number of pixels of each crop's hole that the model has nothing to predict from."""
+    reached = model.reached(torch.stack([c.mask for c in crops]).to(_device(model)))
+    return (reached == 0).flatten(1).sum(1).tolist()
+
+
+def _measure(comp: Tensor, gt: Tensor, distance: PerceptualDistance) -> list[dict]:
+    """Return each of MEASURES for each composite. The perceptual distance is computed on its own device."""
+    device = distance.vgg.mean.device
+    perceptual = distance(comp.to(device), gt.to(device)).cpu()
+    values = zip(metrics.psnr(comp, gt), metrics.ssim(comp, gt), metrics.l1_percent(comp, gt), perceptual, strict=True)
+    return [dict(zip(MEASURES, map(float, measured), strict=True)) for measured in values]

@@ -38,6 +38,11 @@ class Hardware:
         return (image / 255).contiguous(memory_format=torch.channels_last), mask
 
 
+def exact_convolutions():
+    """Return a context in which a GPU's convolutions keep the precision of float32 and are the same in every run."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
 def keep_memory() -> None:
     """Let this process keep the memory that it frees, for the next step of training: on Linux with glibc only.
 

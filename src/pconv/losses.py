@@ -14,10 +14,9 @@ from torch.nn import functional as F
 from pconv.checks import check_floating, check_images, check_mask, check_range
 from pconv.masks.convention import compose
 from pconv.params import Terms
-from pconv.vgg import VGGFeatures
+from pconv.vgg import SMALLEST, VGGFeatures
 
 TERMS = ("valid", "hole", "perceptual", "style", "tv")
-SMALLEST = 8  # px a side that leave VGG's third pooling a pixel
 
 
 def valid_loss(out: Tensor, gt: Tensor, mask: Tensor) -> Tensor:

@@ -20,13 +20,13 @@ SAME_SCALE = (-1, 2)  # a prediction beyond that is not in [0, 1] but in 0..255,
 
 def l1_percent(out: Tensor, gt: Tensor) -> Tensor:
     """Return 100 mean|out - gt| over pixels and channels: (N,) float32, in percent of the range of values."""
-    out, gt = _checked(out, gt)
+    out, gt = checked(out, gt)
     return 100 * (out - gt).abs().mean(dim=(1, 2, 3)).float()
 
 
 def psnr(out: Tensor, gt: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio, -10 log10 mean (out - gt)^2: (N,) float32 in dB, at most PSNR_MAX."""
-    out, gt = _checked(out, gt)
+    out, gt = checked(out, gt)
     return (-10 * (out - gt).square().mean(dim=(1, 2, 3)).log10()).clamp(max=PSNR_MAX).float()
 
 
@@ -38,7 +38,7 @@ def ssim(out: Tensor, gt: Tensor) -> Tensor:
     # Imported where it is used: it takes longer than PyTorch itself, and training has no need of it.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    out, gt = (image.float() for image in _checked(out, gt))
+    out, gt = (image.float() for image in checked(out, gt))
     if min(out.shape[2:]) < WINDOW:
         raise ValueError(f"out: expected at least {WINDOW} x {WINDOW} px, SSIM's window, got {tuple(out.shape)}")
     values = structural_similarity_index_measure(
@@ -47,8 +47,8 @@ def ssim(out: Tensor, gt: Tensor) -> Tensor:
     return values.float()
 
 
-def _checked(out: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both in float64, the prediction clamped to [0, 1]."""
+def checked(out: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both in float64, the prediction clamped to [0, 1]. Raises ValueError for images that do not fit."""
     check_images(out=out, gt=gt)
     check_range("gt", gt)
     check_range("out", out.nan_to_num(nan=0.5, posinf=math.inf, neginf=-math.inf), *SAME_SCALE)

@@ -54,6 +54,11 @@ def plot_folder() -> Path:
     return project_root() / "reports" / "plots"
 
 
+def metric_folder() -> Path:
+    """Return the folder of the numbers that later runs and other notebooks read."""
+    return project_root() / "reports" / "metrics"
+
+
 def figure_folder() -> Path:
     """Return the folder of the pictures that pages outside the notebooks show, or that 06-compare reads."""
     return project_root() / "reports" / "figures"

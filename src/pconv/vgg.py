@@ -25,6 +25,7 @@ PACKAGED = Path(files("pconv") / "weights" / "vgg16_pool3.safetensors")
 PACKAGED_INPUT = ((0.48235, 0.45882, 0.40784), (1.0, 1.0, 1.0))
 IMAGENET_INPUT = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, as its weights ask
 ALLOWED = f"one of {', '.join(SOURCES)}, or the path of a file"
+SMALLEST = 8  # px a side that leave the third pooling a pixel
 HINT = f"loss.vgg is {ALLOWED} with the keys of torchvision's vgg16"
 
 

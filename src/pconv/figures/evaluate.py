@@ -19,16 +19,16 @@ def evaluation_curves(rows, published, measures, borders) -> Figure:
     which they hold. measures: a label for each, one column of panels. borders: a title for touches_border True and
     False, one row of panels each.
     """
-    figure = Figure(figsize=(10.5, 7.2))
+    figure = Figure(figsize=(3.5 * len(measures), 7.2))
     grid = figure.subplots(len(borders), len(measures), sharex=True, sharey="col", squeeze=False)
     for panels, (touches, title) in zip(grid, borders.items(), strict=True):
         for axis, (measure, label) in zip(panels, measures.items(), strict=True):
             for method, line in rows[rows["touches_border"] == touches].groupby("method", sort=False):
                 _method_line(axis, method, line, measure)
-            if not touches:
+            if not touches and measure in published:
                 _published_markers(axis, published, measure)
             axis.set(xlim=(0, 0.6), ylabel=label, title=f"holes {title}")
-            if measure == "l1":
+            if measure in ("l1", "perceptual"):
                 axis.set_ylim(bottom=0)
     for axis in grid[-1]:
         axis.set_xlabel("hole ratio")

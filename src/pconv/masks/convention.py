@@ -87,6 +87,20 @@ def border_share(hole: np.ndarray, width: int) -> float:
     return float((hole.sum() - inner.sum()) / (hole.size - inner.size))
 
 
+def thickness(hole: np.ndarray) -> float:
+    """Return the largest width of a hole (H, W), 1 = hole, in px: twice the greatest distance to a valid pixel.
+
+    The distance is the Euclidean one between the centres of pixels, so a straight strip comes out right if it is an
+    even number of pixels wide, and one pixel too wide otherwise. Nothing is known outside the image: a hole that
+    touches an edge can be filled from one side only and is as hard as one twice as wide in the middle. Raises
+    MaskError if all is hole, which has no width.
+    """
+    check_hole(hole)
+    if not hole.size or hole.all():
+        raise MaskError("a hole without valid pixels has no width")
+    return 2 * float(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
+
+
 def _check_width(width: int) -> None:
     if width < 1:
         raise MaskError(f"a width of {width} px: at least 1")

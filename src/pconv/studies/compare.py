@@ -24,8 +24,10 @@ MEASURED = {  # title -> key in reports/metrics/evaluate.json
     "PSNR, dB": "psnr",
     "SSIM": "ssim",
     "L1, %": "l1",
+    "perceptual distance": "perceptual",
     "over mean fill, dB": "gain over mean fill dB",
 }
+NEEDED = ["PSNR, dB", "SSIM", "L1, %"]  # of a run that is compared; what was added later may be missing
 
 
 class ComparisonError(PConvError, RuntimeError):
@@ -118,7 +120,10 @@ def _as_text(value) -> str:
 
 
 def measured(experiments: list[Experiment]) -> pd.DataFrame:
-    """Return PSNR, SSIM, L1 and the gain over mean fill: a row per experiment, NaN where it measured nothing."""
+    """Return PSNR, SSIM, L1, the perceptual distance and the gain over mean fill: a row per experiment.
+
+    NaN stands for what a run did not measure.
+    """
     rows = [{title: one.metrics.get(key) for title, key in MEASURED.items()} for one in experiments]
     return pd.DataFrame(rows, index=[one.name for one in experiments], dtype=float)
 
@@ -133,8 +138,9 @@ def picture_rows(experiments: list[Experiment]) -> list[tuple[str, np.ndarray]]:
 def conclusion(changes: pd.DataFrame, results: pd.DataFrame) -> str:
     """Return what the comparison shows, as Markdown: the best run, then each run against the first."""
     differ = f"They differ in {', '.join(changes)}." if len(changes.columns) else "No parameter differs between them."
-    best = results["PSNR, dB"].dropna()
+    best, nearest = results["PSNR, dB"].dropna(), results["perceptual distance"].dropna()
     words = f" {best.idxmax()} has the highest PSNR, {best.max():.2f} dB." if len(best) else ""
+    words += f" {nearest.idxmin()} has the smallest perceptual distance, {nearest.min():.4f}." if len(nearest) else ""
     others = [_against_first(changes, results, i) for i in range(1, len(results))]
     return "\n".join([f"{len(results)} runs were compared. {differ}{words}", "", *others])
 
@@ -143,10 +149,14 @@ def _against_first(changes: pd.DataFrame, results: pd.DataFrame, i: int) -> str:
     told = [f"{key} = {value}" for key, value in changes.iloc[i].items() if value != changes.iloc[0][key]]
     name = f"- {results.index[i]} ({', '.join(told) or 'the same parameters'})"
     difference = results.iloc[i] - results.iloc[0]
-    if difference[["PSNR, dB", "SSIM", "L1, %"]].isna().any():
-        lacking = results.index[i] if results.iloc[i].isna().any() else results.index[0]
+    if difference[NEEDED].isna().any():
+        lacking = results.index[i] if results.iloc[i][NEEDED].isna().any() else results.index[0]
         return f"{name}: not compared with {results.index[0]}, because {lacking} has no results."
-    return (
-        f"{name}: {difference['PSNR, dB']:+.2f} dB PSNR, {difference['SSIM']:+.4f} SSIM and "
-        f"{difference['L1, %']:+.3f} percentage points of L1 relative to {results.index[0]}."
-    )
+    told = [
+        f"{difference['PSNR, dB']:+.2f} dB PSNR",
+        f"{difference['SSIM']:+.4f} SSIM",
+        f"{difference['L1, %']:+.3f} percentage points of L1",
+    ]
+    if not np.isnan(moved := difference["perceptual distance"]):
+        told += [f"{moved:+.4f} in perceptual distance"]
+    return f"{name}: {', '.join(told[:-1])} and {told[-1]} relative to {results.index[0]}."
