@@ -7,6 +7,7 @@ PYTHON ?= $(firstword $(foreach p,$(PYTHONS),$(if $(shell $p -c '$(NEW_ENOUGH)' 
 IN_ENV = export PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONUTF8=1;
 PAPERMILL = PYTHONPATH=src papermill --engine reproducible --log-level WARNING --no-progress-bar
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USE_PEP517=1 .venv/bin/pip install --quiet
+PYTEST = pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 stop = { echo "make: $(1)" >&2; exit 1; }
 
 .PHONY: help repro reproduced test arithmetic lab compare bench lock check
@@ -26,11 +27,11 @@ reproduced: .venv/installed ## compare the headline numbers of this run with the
 test: .venv/installed ## run the linter, then the tests
 	@$(IN_ENV) ruff check
 	@$(IN_ENV) ruff format --check
-	@$(IN_ENV) pytest
+	@$(IN_ENV) $(PYTEST)
 
 arithmetic: .venv/installed ## run the tests that depend on the processor's arithmetic, by default as without AVX-512
 	@$(IN_ENV) export ATEN_CPU_CAPABILITY=$${ATEN_CPU_CAPABILITY:-avx2} ONEDNN_MAX_CPU_ISA=$${ONEDNN_MAX_CPU_ISA:-AVX2} \
-		OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; pytest -m arithmetic
+		OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; $(PYTEST) -m arithmetic
 
 lab: .venv/installed ## open JupyterLab; ARGS="--no-browser --port 9999" passes options
 	@$(IN_ENV) jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \

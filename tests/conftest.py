@@ -35,6 +35,10 @@ ALIKE_ANYWHERE = {
     "test_training_timing",
 }
 
+# Fixtures that take long or can serve one test at a time: where pytest runs in several processes, the tests that use
+# one of them stay in the same process.
+SHARED = {"executed", "fresh", "judged", "runs", "smoke", "whole"}
+
 
 def pytest_collection_modifyitems(items):
     """Mark as `arithmetic` the tests of files that compute with PyTorch: its kernels differ between processors."""
@@ -42,6 +46,8 @@ def pytest_collection_modifyitems(items):
         module = getattr(item, "module", None)
         if hasattr(module, "torch") and module.__name__ not in ALIKE_ANYWHERE:
             item.add_marker("arithmetic")
+        for fixture in SHARED.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 LOOSE = {"check": "header", "min_side": 1, "max_pixels": 2**20, "max_rejected": 0.0}  # for small photographs

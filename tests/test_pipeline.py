@@ -228,7 +228,7 @@ def test_committed_notebooks_give_their_outputs_again(fresh, name):
         if "parameters" in cell.metadata.get("tags", []):
             cell.source = re.sub(r"_steps = \d+", "_steps = 2", cell.source)
     nbformat.write(notebook, path)
-    run(fresh, "pytest", "-q", "--nbval", str(path.relative_to(fresh)), PYTHONPATH="src")
+    run(fresh, "pytest", "-q", "--nbval", str(path.relative_to(fresh)), PYTHONPATH=str(fresh / "src"))
 
 
 def names(cell, context):

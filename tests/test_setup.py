@@ -25,6 +25,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUNTIME = PYPROJECT["project"]["dependencies"]
 TEST = PYPROJECT["project"]["optional-dependencies"]["test"]
 BUILD = PYPROJECT["project"]["optional-dependencies"]["build"]
+PARALLEL = "--numprocesses auto --maxprocesses 4 --dist loadgroup"
 CONDA = YAML(typ="safe").load((ROOT / "environment.yml").read_text())["dependencies"]
 
 
@@ -260,14 +261,14 @@ def test_make_repro_takes_a_parameter_set_first(sandbox):
 def test_make_test_lints_before_it_tests(sandbox):
     sandbox.install()
     assert sandbox.make("test").returncode == 0
-    assert sandbox.calls() == ["ruff check", "ruff format --check", "pytest "]
+    assert sandbox.calls() == ["ruff check", "ruff format --check", f"pytest {PARALLEL}"]
 
 
 def test_make_arithmetic_acts_as_another_processor_unless_told(sandbox):
     sandbox.install()
     sandbox.fake(".venv/bin/pytest", 'echo "$ATEN_CPU_CAPABILITY $ONEDNN_MAX_CPU_ISA $OMP_NUM_THREADS $*"')
-    assert sandbox.make("arithmetic").stdout == "avx2 AVX2 1 -m arithmetic\n"
-    assert sandbox.make("arithmetic", "ONEDNN_MAX_CPU_ISA=SSE41").stdout == "avx2 SSE41 1 -m arithmetic\n"
+    assert sandbox.make("arithmetic").stdout == f"avx2 AVX2 1 {PARALLEL} -m arithmetic\n"
+    assert sandbox.make("arithmetic", "ONEDNN_MAX_CPU_ISA=SSE41").stdout == f"avx2 SSE41 1 {PARALLEL} -m arithmetic\n"
 
 
 @pytest.mark.parametrize("user, option", [(0, True), (1000, False)], ids=["root", "user"])
