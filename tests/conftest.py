@@ -72,7 +72,7 @@ TINY = {
         "stage1": {"lr": 0.01, "lr_end": 0.002, "epochs": 2, "steps": 5},
         "stage2": {"lr": 0.002, "lr_end": None, "epochs": 2, "steps": 2},
     },
-    "evaluate": {"baselines": ["mean fill"]},
+    "evaluate": {"baselines": ["mean fill"], "published": None},
 }
 
 

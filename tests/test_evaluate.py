@@ -17,10 +17,12 @@ from pconv.masks.sets import write_masks
 from pconv.params import Params
 from pconv.perceptual import PerceptualDistance
 from pconv.project import mask_folder
-from pconv.unet import PConvUNet, he_init
+from pconv.tensors import WeightsError
+from pconv.unet import PConvUNet, he_init, save_model
 
 NAMES = [bin_name(bounds) for bounds in BINS]
 SIZE, PER_GROUP = 32, 2
+CPU = torch.device("cpu")
 
 
 class Method(nn.Module):
@@ -235,6 +237,60 @@ def test_a_baseline_that_is_not_finite_is_named(params, monkeypatch):
 def test_progress_is_shown(params, capfd):
     evaluate.evaluate(Constant(0.5), params)
     assert "evaluate, crop 0/24" in capfd.readouterr().err
+
+
+# Published weights
+
+
+def save(model, path):
+    save_model(path, model.state_dict(), {"params": {"model": {"width": model.width, "depth": model.depth}}})
+
+
+def test_a_published_network_is_measured_beside_the_model(params):
+    """Its rows follow the model's and are those that it would have as the model itself; nothing else changes."""
+    alone = evaluate.evaluate(Constant(0.5), params)
+    table = evaluate.evaluate(Constant(0.5), params, Constant(0.4))
+    assert list(table["method"].unique()) == ["pconv", "published", "mean fill", "navier-stokes"]
+    others = table[table["method"] != "published"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, alone)
+    other = evaluate.evaluate(Constant(0.4), params).query("method == 'pconv'").assign(method="published")
+    published = table.query("method == 'published'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(published, other.reset_index(drop=True))
+    samples = evaluate.Crops(params).one_per_bin()
+    assert list(evaluate.composites(Constant(0.5), ["telea"], samples, Constant(0.4))) == [
+        "pconv",
+        "published",
+        "telea",
+    ]
+
+
+def test_each_network_has_a_reach_of_its_own(params):
+    hole = np.zeros((SIZE, SIZE), np.uint8)
+    hole[:, :17] = 1
+    write_hole(mask_folder("test") / "00002.png", hole)
+    table = evaluate.evaluate(he_init(PConvUNet(2, 3), 0), params, Constant(0.5)).set_index(["method", "index"])
+    assert table.loc[("pconv", 2), "unreached"] == table.loc[("navier-stokes", 2), "unreached"] > 0
+    assert (table.loc["published", "unreached"] == 0).all()
+
+
+def test_published_weights_come_from_the_projects_root(params, tmp_path, monkeypatch):
+    assert evaluate.load_published(params, CPU) is None
+    saved = he_init(PConvUNet(4, 3), 1)
+    (tmp_path / "published").mkdir()
+    save(saved, tmp_path / "published/net.safetensors")
+    monkeypatch.chdir("photographs")
+    found = evaluate.load_published(make_params(published="published/net.safetensors"), CPU)
+    assert not found.training
+    assert all(tensor.equal(saved.state_dict()[name]) for name, tensor in found.state_dict().items())
+
+
+def test_published_weights_that_are_missing_or_too_deep_are_named(params, tmp_path):
+    with pytest.raises(WeightsError, match=r"published/nothing\.safetensors: "):
+        evaluate.load_published(make_params(published="published/nothing.safetensors"), CPU)
+    save(he_init(PConvUNet(2, 7), 0), tmp_path / "deep.safetensors")
+    message = r"evaluate\.published = deep\.safetensors: a network of depth 7 takes crops of 64 px or more.*size = 32"
+    with pytest.raises(evaluate.EvaluationError, match=message):
+        evaluate.load_published(make_params(published="deep.safetensors"), CPU)
 
 
 def test_what_the_network_does_not_reach_is_counted_and_measured(params):

@@ -12,7 +12,10 @@ import torch
 from skimage import data
 
 from pconv import figures
+from pconv.baselines import METHODS
+from pconv.evaluate import Crop
 from pconv.figures.compare import experiment_rows, metric_against_parameter
+from pconv.figures.evaluate import evaluation_cases, evaluation_curves, evaluation_pictures
 from pconv.figures.layer import shrinking
 from pconv.figures.train import samples_over_time, training_curves, training_samples
 
@@ -183,3 +186,61 @@ def test_no_text_is_cut(name):
     pixels = figures.draw(TEXTS[name]())
     for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert (edge == 255).all()
+
+
+# Evaluation
+
+
+def crops_and_fillings(*methods):
+    """Return two crops and what each method made of them, all different pictures."""
+    crops = [Crop(i, f"{i}.png", "0.1-0.2", True, 0.15, photograph(128) / (1 + i), thin_holes()) for i in range(2)]
+    comps = {name: torch.full((2, 3, 128, 128), (i + 1) / 10) for i, name in enumerate(methods)}
+    for comp in comps.values():
+        comp[1, :, ::2] = 0  # unlike the first
+    return crops, comps
+
+
+def order(figure, pictures):
+    """Return the pictures, by name, from left to right as the first row shows them."""
+    pixels = figures.draw(figure)
+    places = {}
+    for name, picture in pictures.items():
+        match = cv2.matchTemplate(pixels, figures.magnify(picture, 128), cv2.TM_SQDIFF)
+        places[name] = int(match[:200].min(0).argmin())
+    return sorted(places, key=places.get)
+
+
+def test_networks_stand_beside_the_truth():
+    crops, comps = crops_and_fillings("pconv", "published", "telea", "biharmonic")
+    pictures = {name: comp[0] for name, comp in comps.items()} | {"truth": crops[0].gt}
+    figure = evaluation_pictures(crops, comps)
+    assert order(figure, pictures) == ["telea", "biharmonic", "pconv", "published", "truth"]
+    assert "published" in [text.get_text() for text in figure.texts]
+    cases = pd.DataFrame(
+        {
+            "photograph": ["0.png", "1.png"],
+            "hole_ratio": 0.15,
+            "baseline": ["biharmonic", "telea"],
+            "ours": 1.0,
+            "theirs": 2.0,
+            "gain": -1.0,
+        }
+    )
+    figure = evaluation_cases(cases, crops, comps)
+    del pictures["telea"]
+    assert order(figure, pictures) == ["biharmonic", "pconv", "published", "truth"]
+
+
+def test_every_method_has_a_colour_of_its_own():
+    names = ["pconv", "published", *METHODS]
+    assert set(figures.METHODS) == set(names) and len(set(figures.METHODS.values())) == len(names)
+    rows = [
+        {"method": name, "hole_ratio": x, "touches_border": touches, "n": 2, "psnr": 20 + x, "psnr_std": 1.0}
+        for name in names
+        for touches in (True, False)
+        for x in (0.15, 0.25)
+    ]
+    figure = evaluation_curves(pd.DataFrame(rows), {"psnr": "PSNR, dB"}, {True: "touching", False: "clear"})
+    for axis in figure.axes:
+        assert [line.get_color() for line in axis.lines] == [figures.METHODS[name] for name in names]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["pconv (ours)", *names[1:]]

@@ -196,6 +196,7 @@ WRONG_VALUES = {  # of the right type, but out of range
         }.items()
     },
     "evaluate.baselines": [[], ["photoshop"]],
+    "evaluate.published": [""],
 }
 WRONG_TYPES = [True, "x", 1.5, [True], {"a": 1}, None]
 RIGHT_TYPES = {  # those of WRONG_TYPES that a key may be
@@ -206,6 +207,7 @@ RIGHT_TYPES = {  # those of WRONG_TYPES that a key may be
     "train.recolour": [True],
     "train.sync_norm": [True],
     "train.start": ["x", None],
+    "evaluate.published": ["x", None],
     "train.freeze_norm": [True],
     "train.stage1.lr_end": [None],
     "train.stage2.lr_end": [None],
@@ -256,6 +258,7 @@ def test_a_wrong_value_is_named_with_file_key_and_value(write, key):
         ("train.stage1.lr", 1),
         ("train.stage1.lr_end", None),
         ("evaluate.baselines", ["biharmonic"]),
+        ("evaluate.published", "published/mine.safetensors"),
     ],
 )
 def test_values_at_the_edge_are_allowed(write, key, value):
@@ -525,7 +528,7 @@ def test_anchors_and_merge_keys_are_yaml_too(write):
     text = SMOKE[:start] + (
         "  stage1: &one {lr: 0.1, lr_end: null, epochs: 1, steps: 2}\n"
         "  stage2: {<<: *one, lr: 0.2}\n"
-        "evaluate:\n  baselines: [mean fill]\n"
+        "evaluate:\n  baselines: [mean fill]\n  published: null\n"
     )
     params = load_params(write(text))
     assert params.train.stage2 == Stage(lr=0.2, lr_end=None, epochs=1, steps=2)

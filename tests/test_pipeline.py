@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -164,6 +165,7 @@ USERS = {  # the stages that a change of the key makes out of date, directly
     "train.stage1": {"train-stage1"},
     "train.stage2": {"train-stage2"},
     "evaluate.baselines": {"evaluate"},
+    "evaluate.published": {"evaluate"},
 }
 
 
@@ -178,6 +180,19 @@ def test_a_changed_key_makes_just_its_users_out_of_date(smoke, key):
         assert changed(smoke) == users
     finally:
         path.write_text(before)
+
+
+def test_of_published_networks_the_weights_alone_count(smoke):
+    folder = smoke / "published" / "some.net"
+    folder.mkdir()
+    try:
+        for name in ("README.md", "metrics.json"):
+            (folder / name).write_text("words")
+        assert changed(smoke) == set()
+        (folder / "weights.safetensors").write_bytes(b"numbers")
+        assert changed(smoke) == {"evaluate"}
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("stage", PIPELINE)

@@ -11,7 +11,9 @@ import torch
 from pconv.data.decoding import read_image
 from pconv.evaluate import Crop
 from pconv.notebook import write_metrics
+from pconv.params import Params
 from pconv.studies import evaluate as study
+from pconv.unet import PConvUNet
 
 
 @pytest.fixture
@@ -131,12 +133,12 @@ def test_tables_of_the_notebook(table):
 
 
 def test_published_figures_stand_beside_ours(table):
-    rows = study.beside_published(table)
+    rows = study.beside_reported(table)
     assert rows.index.get_level_values("who").tolist()[:2] == ["this run", "the paper"]
     assert rows.loc[("the paper", "Places2"), "0.2-0.3"] == "25.25 / 0.779 / 1.88"
     ours = rows.loc[("this run", "test photographs")].tolist()
     assert ours[:2] == ["30.00 / 0.300 / 3.00", "10.00 / 0.100 / 1.00"]  # with border constraint only
-    assert (study.PUBLISHED["bin"].map(study.bin_middle) == study.PUBLISHED["hole_ratio"]).all()
+    assert (study.REPORTED["bin"].map(study.bin_middle) == study.REPORTED["hole_ratio"]).all()
 
 
 def test_conclusion_says_what_the_numbers_say(table):
@@ -150,6 +152,53 @@ def test_conclusion_says_what_the_numbers_say(table):
     assert "mean PSNR is 24.67 dB for hole ratios 0.1-0.2 and 10.00 dB for 0.2-0.3" in words
     assert "22.00 dB for holes touching the border and 20.00 dB for holes clear of the border" in words
     assert "**Check met**" in words and "in every bin, and does. Over all crops it is 2.00 dB higher" in words
+
+
+@pytest.fixture
+def with_published(table):
+    """Return the table with a published network, which is 7 dB above this run's on every crop but the last."""
+    rows = table[table["method"] == "pconv"].assign(method="published")
+    rows["psnr"] += np.where(rows["index"] < 3, 7.0, -1.0)
+    rows["perceptual"] = 0.004
+    return pd.concat([table[table["method"] == "pconv"], rows, table[table["method"] != "pconv"]])
+
+
+def test_the_published_network_is_no_baseline(table, with_published):
+    pd.testing.assert_frame_equal(study.gains(with_published), study.gains(table))
+    pd.testing.assert_frame_equal(study.best_and_worst(with_published), study.best_and_worst(table))
+    assert study.headline(with_published) == study.headline(table)
+    without, words = study.conclusion(table), study.conclusion(with_published)
+    assert words.startswith(without) and "**published network**" not in without
+
+
+def test_the_published_network_stands_in_tables_files_and_words(with_published, tmp_path, monkeypatch):
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert study.means(with_published)["published"] == pytest.approx(
+        {"psnr": 26, "ssim": 0.21, "l1": 2.1, "perceptual": 0.004}
+    )
+    assert list(study.comparison(with_published, "psnr").columns) == ["pconv", "published", "mean fill", "telea"]
+    study.write_crops(with_published)
+    study.write_plots(with_published)
+    for path in ("metrics/crops.csv", "plots/evaluate.csv"):
+        assert list(pd.read_csv(tmp_path / "reports" / path)["method"].unique())[:2] == ["pconv", "published"]
+    words = study.conclusion(with_published)
+    assert "reaches 26.00 dB PSNR, SSIM 0.210, an L1 error of 2.10 % and a perceptual distance of 0.0040" in words
+    assert "mean PSNR is 5.00 dB higher (standard error 2.00 dB) than this run's" in words
+    assert "and 5.50 dB higher (standard error 1.50 dB) than that of telea, which it beats on 4 crops." in words
+
+
+def test_the_published_network_without_baselines(with_published):
+    words = study.conclusion(with_published[with_published["method"].isin(["pconv", "published"])])
+    assert words.endswith("5.00 dB higher (standard error 2.00 dB) than this run's.") and "baseline" not in words
+
+
+def test_what_is_evaluated_is_said():
+    params = Params(evaluate={"published": "published/a/b.safetensors"})
+    model, published = PConvUNet(4, 3), PConvUNet(6, 4)
+    assert study.describe(model, None, params) == "A network of width 4 and depth 3, on crops of 512 px."
+    said = study.describe(model, published, params)
+    assert said.endswith("the published network in `published/a/b.safetensors`, of width 6 and depth 4.")
 
 
 def test_conclusion_admits_a_network_behind_mean_fill(table):

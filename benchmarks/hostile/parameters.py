@@ -188,6 +188,7 @@ CHOICES = {
     "model.fill": (("mean",), ("grey", "0", "null", "''", "[mean]")),  # with partial layers
     "model.scale": (("paper", "keras", "sum"), ("Paper", "nvidia", "1", "null", "''", "[sum]")),
     "train.start": (("null", "weights.safetensors"), ("''", "1", "[a]", "true")),
+    "evaluate.published": (("null", "published/weights.safetensors"), ("''", "1", "[a]", "true")),
     "train.freeze_norm": ((True, False), ("'true'", 1, "null")),
 }
 NEVER = (".nan", ".inf", "-.inf", "1e999", "'1'", "true", "one", "[1]", "{a: 1}", "9" * 5000)

@@ -1,4 +1,4 @@
-"""A model and the baselines over test photographs x test masks, into one table (Liu et al. 2018, section 4.3).
+"""Networks and the baselines over test photographs x test masks, into one table (Liu et al. 2018, section 4.3).
 
 One crop of a held-out photograph per test mask. What is measured is always the composite, M gt + (1 - M) out clamped
 to [0, 1]: valid pixels count as they are, whatever a method returned there.
@@ -27,9 +27,11 @@ from pconv.masks.files import read_hole, read_index
 from pconv.params import Params
 from pconv.perceptual import PerceptualDistance
 from pconv.progress import Progress
-from pconv.project import mask_folder
+from pconv.project import mask_folder, project_root
+from pconv.unet import PConvUNet, load_model
 
 OURS = "pconv"
+PUBLISHED = "published"
 MEAN = "mean fill"
 TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1, %", "perceptual": "perceptual distance"}
 MEASURES = tuple(TITLES)
@@ -84,13 +86,32 @@ class Crops(Sequence):
         return [self[i] for i in self.masks.drop_duplicates("bin").index]
 
 
-def composites(model: nn.Module, names: Sequence[str], crops: Sequence[Crop]) -> dict[str, Tensor]:
-    """Fill crops with the model and the baselines called `names`: method -> comp (N, 3, H, W) in [0, 1].
+def load_published(params: Params, device: torch.device) -> PConvUNet | None:
+    """Return the network in the file params.evaluate.published, in evaluation mode; None if that is null.
+
+    A relative path starts at the project's root. Raises EvaluationError if the crops are too small for the network, and
+    what load_model raises.
+    """
+    if params.evaluate.published is None:
+        return None
+    model = load_model(project_root() / params.evaluate.published)
+    if params.data.size < model.smallest:
+        raise EvaluationError(
+            f"evaluate.published = {params.evaluate.published}: a network of depth {model.depth} takes crops of "
+            f"{model.smallest} px or more, while data.size = {params.data.size}; write null, or name other weights"
+        )
+    return model.to(device)
+
+
+def composites(
+    model: nn.Module, names: Sequence[str], crops: Sequence[Crop], published: nn.Module | None = None
+) -> dict[str, Tensor]:
+    """Fill crops with the networks and the baselines called `names`: method -> comp (N, 3, H, W) in [0, 1].
 
     No method is given the pixels in the hole. Raises EvaluationError where a result is not finite.
     """
     gt, mask = torch.stack([c.gt for c in crops]), torch.stack([c.mask for c in crops])
-    results = {OURS: _infer(model, gt * mask, mask)}
+    results = {method: _infer(network, gt * mask, mask) for method, network in _networks(model, published).items()}
     with ThreadPoolExecutor() as pool:  # OpenCV and SuperLU let go of the interpreter while they work
         for name in names:
             filled = pool.map(lambda c, name=name: baselines.fill(name, c.gt * c.mask, c.mask), crops)
@@ -98,6 +119,10 @@ def composites(model: nn.Module, names: Sequence[str], crops: Sequence[Crop]) ->
     for method, result in results.items():
         _check_finite(method, result, crops)
     return {method: compose(gt, result.clamp(0, 1), mask) for method, result in results.items()}
+
+
+def _networks(model: nn.Module, published: nn.Module | None) -> dict[str, nn.Module]:
+    return {OURS: model} | ({} if published is None else {PUBLISHED: published})
 
 
 def _infer(model: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
@@ -122,30 +147,32 @@ def _check_finite(method: str, result: Tensor, crops: Sequence[Crop]) -> None:
         )
 
 
-def evaluate(model: nn.Module, params: Params) -> pd.DataFrame:
-    """Measure the model ("pconv") and each of params.evaluate.baselines on every test crop.
+def evaluate(model: nn.Module, params: Params, published: nn.Module | None = None) -> pd.DataFrame:
+    """Measure the model ("pconv"), a published one, if any, and each of params.evaluate.baselines on every test crop.
 
     Returns one row per method and crop: method, bin, touches_border (whether the hole reaches an edge of the image),
-    index, photograph, hole_ratio, thickness (px, the largest width of the hole), unreached (px of the hole that the
-    model has nothing to predict from, which are grey and measured as such), psnr (dB), ssim, l1 (percent), perceptual
-    (the distance of pconv.perceptual). Raises EvaluationError where a result is not finite.
+    index, photograph, hole_ratio, thickness (px, the largest width of the hole), unreached (px of the hole that a
+    network, for baselines the model, has nothing to predict from, which are grey and measured as such), psnr (dB),
+    ssim, l1 (percent), perceptual (the distance of pconv.perceptual). Raises EvaluationError where a result is not
+    finite.
     """
-    crops, names = Crops(params), params.evaluate.baselines
+    crops, names, networks = Crops(params), params.evaluate.baselines, _networks(model, published)
     distance = PerceptualDistance().to(_device(model))
-    rows = {method: [] for method in (OURS, *names)}
+    rows = {method: [] for method in (*networks, *names)}
     with Progress(desc="evaluate, crop", total=len(crops)) as progress:
         for start in range(0, len(crops), BATCH):
             batch = crops[start : start + BATCH]
-            gt, about = torch.stack([c.gt for c in batch]), _describe(model, batch)
-            for method, comp in composites(model, names, batch).items():
-                measured = zip(about, _measure(comp, gt, distance), strict=True)
+            gt = torch.stack([c.gt for c in batch])
+            about = {method: _describe(network, batch) for method, network in networks.items()}
+            for method, comp in composites(model, names, batch, published).items():
+                measured = zip(about.get(method, about[OURS]), _measure(comp, gt, distance), strict=True)
                 rows[method] += [{"method": method} | crop | values for crop, values in measured]
             progress.update(len(batch))
     return pd.DataFrame([row for method in rows for row in rows[method]])
 
 
 def _describe(model: nn.Module, crops: Sequence[Crop]) -> list[dict]:
-    """Return what the table says of each crop whatever the method."""
+    """Return what the table says of each crop that does not depend on how it was filled."""
     return [
         {
             "bin": one.bin,

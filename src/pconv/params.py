@@ -226,6 +226,11 @@ class Evaluate(Section):
         min_length=1,
         description="The methods that fill the test crops for comparison; biharmonic is slow.",
     )
+    published: str | None = Field(
+        None,
+        min_length=1,
+        description="The path of a published file of weights that is measured beside the network of this run, or null.",
+    )
 
 
 class Params(Section):

@@ -23,6 +23,7 @@ from pconv.project import figure_folder
 HOLE = (0.93, 0.35, 0.16)  # the colour of a hole, in every picture
 METHODS = {  # the colour of a method, in every plot
     "pconv": "#d1421f",
+    "published": "#7a4f9a",
     "mean fill": "#8c8c8c",
     "telea": "#2a6f97",
     "navier-stokes": "#61a5c2",

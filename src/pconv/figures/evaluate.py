@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from pconv.figures import METHODS, masked, picture_grid
 
+NETWORKS = ("pconv", "published")  # methods that are not baselines
 
-def evaluation_curves(rows, published, measures, borders) -> Figure:
+
+def evaluation_curves(rows, measures, borders) -> Figure:
     """Draw measures against hole ratio: a line per method, its band one standard error wide to either side.
 
-    rows: pconv.studies.evaluate.plot_rows (method, hole_ratio, touches_border, n, each measure and its _std).
-    published: who, hole_ratio and each measure, drawn as hollow grey markers beside holes clear of the border, for
-    which they hold. measures: a label for each, one column of panels. borders: a title for touches_border True and
-    False, one row of panels each.
+    rows: pconv.studies.evaluate.plot_rows (method, hole_ratio, touches_border, n, each measure and its _std). measures:
+    a label for each, one column of panels. borders: a title for touches_border True and False, one row of panels each.
     """
     figure = Figure(figsize=(3.5 * len(measures), 7.2))
     grid = figure.subplots(len(borders), len(measures), sharex=True, sharey="col", squeeze=False)
@@ -25,62 +23,47 @@ def evaluation_curves(rows, published, measures, borders) -> Figure:
         for axis, (measure, label) in zip(panels, measures.items(), strict=True):
             for method, line in rows[rows["touches_border"] == touches].groupby("method", sort=False):
                 _method_line(axis, method, line, measure)
-            if not touches and measure in published:
-                _published_markers(axis, published, measure)
             axis.set(xlim=(0, 0.6), ylabel=label, title=f"holes {title}")
             if measure in ("l1", "perceptual"):
                 axis.set_ylim(bottom=0)
     for axis in grid[-1]:
         axis.set_xlabel("hole ratio")
-    _evaluation_legend(figure, *grid[-1][0].get_legend_handles_labels())
+    handles, names = grid[-1][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     return figure
-
-
-def _evaluation_legend(figure, handles, names) -> None:
-    """Write it below the panels, in columns of three: methods, then the published figures in a column of their own."""
-    methods = [(h, n) for h, n in zip(handles, names, strict=True) if h.get_linestyle() != "None"]
-    published = [(h, n) for h, n in zip(handles, names, strict=True) if h.get_linestyle() == "None"]
-    blank = [(Line2D([], [], linestyle="none"), "")] * (-len(methods) % 3)
-    entries = methods + blank + published
-    figure.legend(*zip(*entries, strict=True), loc="outside lower center", ncols=math.ceil(len(entries) / 3))
 
 
 def _method_line(axis, method, line, measure) -> None:
     middle, mean = line["hole_ratio"], line[measure]
     error = (line[f"{measure}_std"] / line["n"] ** 0.5).fillna(0)
-    style = {"color": METHODS[method], "zorder": 3 if method == "pconv" else 2}
+    style = {"color": METHODS[method], "zorder": 3 if method in NETWORKS else 2}
     axis.plot(middle, mean, marker="o", markersize=4, label=_method_title(method), **style)
     axis.fill_between(middle, mean - error, mean + error, alpha=0.13, linewidth=0, **style)
 
 
-def _published_markers(axis, published, measure) -> None:
-    for marker, (who, points) in zip("s^D", published.groupby("who", sort=False), strict=True):
-        style = {"linestyle": "none", "markerfacecolor": "none", "color": "0.45", "markersize": 7}
-        label = f"{who}, Places2 (another data set)"
-        axis.plot(points["hole_ratio"], points[measure], marker=marker, label=label, zorder=4, **style)
-
-
 def evaluation_pictures(crops, comps) -> Figure:
-    """Draw a row per crop: masked, each baseline, the network, the truth. comps: method -> (N, 3, H, W), N crops."""
-    order = sorted(comps, key=lambda method: method == "pconv")  # the network last, beside the truth
+    """Draw a row per crop: masked, baselines, networks, the truth. comps: method -> (N, 3, H, W), N crops."""
+    order = sorted(comps, key=lambda method: method in NETWORKS)  # networks last, beside the truth
     rows = [[masked(c.gt, c.mask), *(comps[method][i] for method in order), c.gt] for i, c in enumerate(crops)]
     return picture_grid(rows, ["masked", *map(_method_title, order), "truth"], [c.bin for c in crops])
 
 
 def evaluation_cases(cases, crops, comps) -> Figure:
-    """Draw a row per case of studies.evaluate.best_and_worst: masked, the best baseline, the network, the truth.
+    """Draw a row per case of studies.evaluate.best_and_worst: masked, the best baseline, networks, the truth.
 
     crops and comps (method -> (N, 3, H, W)) belong to the cases, one each.
     """
+    networks = [method for method in comps if method in NETWORKS]
     rows, labels = [], []
     for i, case in enumerate(cases.itertuples()):
         crop = crops[i]
-        rows.append([masked(crop.gt, crop.mask), comps[case.baseline][i], comps["pconv"][i], crop.gt])
+        filled = [comps[method][i] for method in (case.baseline, *networks)]
+        rows.append([masked(crop.gt, crop.mask), *filled, crop.gt])
         labels.append(
             f"{Path(case.photograph).stem}, hole ratio {case.hole_ratio:.2f}\n{case.baseline} {case.theirs:.1f} dB\n"
             f"pconv {case.ours:.1f} dB: {case.gain:+.1f} dB"
         )
-    return picture_grid(rows, ["masked", "best baseline", _method_title("pconv"), "truth"], labels)
+    return picture_grid(rows, ["masked", "best baseline", *map(_method_title, networks), "truth"], labels)
 
 
 def _method_title(method: str) -> str:

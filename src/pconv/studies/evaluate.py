@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from pconv.data.decoding import write_image
-from pconv.evaluate import MEAN, MEASURES, OURS, TITLES, Crop, Crops
+from pconv.evaluate import MEAN, MEASURES, OURS, PUBLISHED, TITLES, Crop, Crops
+from pconv.params import Params
 from pconv.project import figure_folder, metric_folder, plot_folder
+from pconv.unet import PConvUNet
 
 BORDERS = {True: "touching the border", False: "clear of the border"}  # by touches_border
 
@@ -19,9 +21,9 @@ DIGITS = {"psnr": 2, "ssim": 3, "l1": 2, "perceptual": 4}  # decimals in tables
 CROP_COLUMNS = ["method", "index", "photograph", "bin", "touches_border", "hole_ratio", "thickness", "unreached"]
 
 # Places2, 512 px, masks clear of the border; hole_ratio: the middle of the bin.
-PUBLISHED_SOURCE = "table in github.com/maruru-hub/PartialConv-paddle"
+REPORTED_SOURCE = "table in github.com/maruru-hub/PartialConv-paddle"
 
-PUBLISHED = pd.DataFrame(
+REPORTED = pd.DataFrame(
     [
         ("the paper", "0.1-0.2", 0.15, 28.32, 0.870, 1.09),
         ("the paper", "0.2-0.3", 0.25, 25.25, 0.779, 1.88),
@@ -35,6 +37,15 @@ PUBLISHED = pd.DataFrame(
     ],
     columns=["who", "bin", "hole_ratio", "psnr", "ssim", "l1"],
 ).assign(data="Places2")
+
+
+def describe(model: PConvUNet, published: PConvUNet | None, params: Params) -> str:
+    """Return what is evaluated, in words, as Markdown."""
+    text = f"A network of width {model.width} and depth {model.depth}, on crops of {params.data.size} px."
+    if published is not None:
+        size = f"width {published.width} and depth {published.depth}"
+        text += f" Beside it the published network in `{params.evaluate.published}`, of {size}."
+    return text
 
 
 def summary(table: pd.DataFrame, by: Sequence[str] = ("method", "bin", "touches_border")) -> pd.DataFrame:
@@ -52,8 +63,18 @@ def summary(table: pd.DataFrame, by: Sequence[str] = ("method", "bin", "touches_
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:
     """Return the model's PSNR minus each baseline's, in dB: a row per crop (its index), a column per baseline."""
-    psnr = table.pivot(index="index", columns="method", values="psnr")[list(table["method"].unique())]
-    return -psnr.drop(columns=OURS).sub(psnr[OURS], axis=0)
+    psnr = _per_crop(table, "psnr")
+    return -psnr[baselines(table)].sub(psnr[OURS], axis=0)
+
+
+def baselines(table: pd.DataFrame) -> list[str]:
+    """Return the names of the classical methods: all but the network and the published one."""
+    return [method for method in table["method"].unique() if method not in (OURS, PUBLISHED)]
+
+
+def _per_crop(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return one measure: a row per crop (its index), a column per method."""
+    return table.pivot(index="index", columns="method", values=measure)
 
 
 def best_and_worst(table: pd.DataFrame, count: int = 3) -> pd.DataFrame:
@@ -141,13 +162,13 @@ def overall(table: pd.DataFrame) -> pd.DataFrame:
     return rows.rename(columns=TITLES).set_index("method")
 
 
-def beside_published(table: pd.DataFrame) -> pd.DataFrame:
+def beside_reported(table: pd.DataFrame) -> pd.DataFrame:
     """Return this run beside the published results, as "PSNR / SSIM / L1" for the three bins that those cover.
 
     The published results are for Places2, so the rows differ in much more than the network.
     """
-    ours = table[(table["method"] == OURS) & ~table["touches_border"] & table["bin"].isin(PUBLISHED["bin"])]
-    rows = pd.concat([summary(ours, ["bin"]).assign(who="this run", data="test photographs"), PUBLISHED])
+    ours = table[(table["method"] == OURS) & ~table["touches_border"] & table["bin"].isin(REPORTED["bin"])]
+    rows = pd.concat([summary(ours, ["bin"]).assign(who="this run", data="test photographs"), REPORTED])
     rows["text"] = [f"{r.psnr:.2f} / {r.ssim:.3f} / {r.l1:.2f}" for r in rows.itertuples()]
     wide = rows.pivot(index=["who", "data"], columns="bin", values="text")
     return wide.loc[rows["who"].unique()].rename_axis(columns=None)
@@ -155,15 +176,16 @@ def beside_published(table: pd.DataFrame) -> pd.DataFrame:
 
 def conclusion(table: pd.DataFrame) -> str:
     """Return what the table shows, in words, as Markdown."""
-    means = summary(table, ["method"]).set_index("method")
+    means, classical = summary(table, ["method"]).set_index("method"), baselines(table)
     ours, count = means.loc[OURS], table["index"].nunique()
     lines = [
         f"On **{count} crops** of {table['photograph'].nunique()} photographs that were never trained on, "
         f"the network reaches **{ours.psnr:.2f} dB** PSNR, SSIM {ours.ssim:.3f}, an L1 error of {ours.l1:.2f} % and a "
         f"perceptual distance of {ours.perceptual:.4f}."
     ]
-    if len(means) > 1:
-        lines += [_versus(table, means.drop(OURS)["psnr"].idxmax()), _versus_perceptually(table, means)]
+    if classical:
+        lines += [_versus(table, means.loc[classical, "psnr"].idxmax())]
+        lines += [_versus_perceptually(table, means.loc[classical, "perceptual"].idxmin())]
     lines += [_easiest_and_hardest(table)]
     if missed := crops_out_of_reach(table):
         lines += [
@@ -172,6 +194,8 @@ def conclusion(table: pd.DataFrame) -> str:
         ]
     if MEAN in means.index:
         lines += [_check(table)]
+    if PUBLISHED in means.index:
+        lines += [_published(table, means)]
     return "\n\n".join(lines)
 
 
@@ -183,16 +207,29 @@ def _versus(table: pd.DataFrame, best: str) -> str:
     )
 
 
-def _versus_perceptually(table: pd.DataFrame, means: pd.DataFrame) -> str:
-    """Compare the network with the baseline that is perceptually closest to the truth: a smaller distance is better."""
-    best = means.drop(OURS)["perceptual"].idxmin()
-    crops = table.pivot(index="index", columns="method", values="perceptual")
+def _versus_perceptually(table: pd.DataFrame, best: str) -> str:
+    crops = _per_crop(table, "perceptual")
     nearer = (crops[OURS] < crops[best]).sum()
     return (
-        f"By perceptual distance, where less is better, the best baseline is **{best}** with "
-        f"{means.loc[best, 'perceptual']:.4f}, and the network comes closer to the truth on {nearer} of {len(crops)} "
-        "crops."
+        f"By perceptual distance, where less is better, the best baseline is **{best}** with {crops[best].mean():.4f}, "
+        f"and the network comes closer to the truth on {nearer} of {len(crops)} crops."
     )
+
+
+def _published(table: pd.DataFrame, means: pd.DataFrame) -> str:
+    """Say what more hours of training give: the published network beside this run's and beside the best baseline."""
+    psnr, theirs = _per_crop(table, "psnr"), means.loc[PUBLISHED]
+    gain = psnr[PUBLISHED] - psnr[OURS]
+    text = (
+        f"What more hours of training give: the **published network** reaches {theirs.psnr:.2f} dB PSNR, "
+        f"SSIM {theirs.ssim:.3f}, an L1 error of {theirs.l1:.2f} % and a perceptual distance of "
+        f"{theirs.perceptual:.4f}. Its mean PSNR is {_more_or_less(gain)} than this run's"
+    )
+    if classical := baselines(table):
+        best = means.loc[classical, "psnr"].idxmax()
+        versus = psnr[PUBLISHED] - psnr[best]
+        text += f" and {_more_or_less(versus)} than that of {best}, which it beats on {(versus > 0).sum()} crops"
+    return f"{text}."
 
 
 def _easiest_and_hardest(table: pd.DataFrame) -> str:
