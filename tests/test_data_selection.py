@@ -45,10 +45,10 @@ def content(folder):
 
 
 def test_all_packaged_photographs_are_used(project):
-    assert write_manifests(Data()) == {"train": 7, "val": 1, "test": 3, "rejected": 0}
+    assert write_manifests(Data()) == {"train": 61, "val": 6, "test": 3, "rejected": 0}
     first = content(project / "data")
     assert write_manifests(Data(check="decode"))["rejected"] == 0
-    assert content(project / "data") == first and len(first) == 11 + 4
+    assert content(project / "data") == first and len(first) == 70 + 4
     for split in SPLITS:
         for photograph in read_manifest(Data(), split):
             assert photograph.path.stat().st_size == photograph.bytes
@@ -174,7 +174,7 @@ def test_what_users_put_there_stays(project):
         found = content(project / "data/images")
         assert all(found[name] == kept[name] for name in kept)
         packaged = [name for name in found if name.parts[0] == "packaged" and name.name != "mine.png"]
-        assert len(packaged) == (11 if data.source == "packaged" else 0)
+        assert len(packaged) == (70 if data.source == "packaged" else 0)
         assert all((project / "data/images/packaged" / split).is_dir() for split in SPLITS)
         assert not [name for names in listed(data).values() for name in names if name == "mine.png"]
 
@@ -210,7 +210,7 @@ def test_the_command_says_what_it_did_or_what_is_wrong(project):
         assert "Traceback" not in done.stderr
         return done
 
-    assert (run().returncode, run().stdout) == (0, "photographs: 7 train, 1 val, 3 test, 0 rejected\n")
+    assert (run().returncode, run().stdout) == (0, "photographs: 61 train, 6 val, 3 test, 0 rejected\n")
     photographs(project / "mine", "train/a.png", "val/b.png", "test/c.png", "test/d.png")
     (project / "mine/test/d.png").write_text("no photograph")
     done = run(source="folder", folder="mine", min_side=8, max_rejected=0.5)

@@ -2,18 +2,19 @@
 
 import errno
 import os
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from photographs import photographs
+from PIL import Image
 
 from pconv.data import sources
 from pconv.data.decoding import ImageError, read_image
-from pconv.data.sources import PACKAGED, find_photographs, remove_unpacked, unpack
+from pconv.data.sources import TABLE, find_photographs, packaged_photographs, remove_unpacked, unpack
 from pconv.project import SPLITS
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -33,27 +34,63 @@ def empty(folder, *names):
     return folder
 
 
-# Installed packages
+# Packages
 
 
-def test_packaged_photographs_are_in_colour_and_in_one_split(tmp_path):
+def shipped():
+    """Return the rows of the table whose photographs lie in this package."""
+    return [row for row in packaged_photographs() if row.package == "pconv"]
+
+
+def test_every_packaged_photograph_is_unpacked_into_its_split_and_no_other(tmp_path):
     seen = set()
     for split in SPLITS:
         names = unpack(split, tmp_path / split)
-        assert [Path(name).stem for name in names] == list(PACKAGED[split])
+        assert [Path(name).stem for name in names] == [row.name for row in packaged_photographs() if row.split == split]
         for name in names:
             image = read_image(tmp_path / split / name)
-            assert image.dtype == np.uint8 and image.shape[2] == 3 and min(image.shape[:2]) >= 300
+            assert image.dtype == np.uint8 and image.shape[2] == 3 and min(image.shape[:2]) >= 288
             assert np.ptp(image.astype(int), axis=2).mean() > 2  # grey pictures have three equal channels
             seen.add(image.tobytes())
-    assert len(seen) == 11
+    assert len(seen) == len(packaged_photographs())
 
 
-def test_packaged_photographs_are_named_in_the_readme():
-    text = (ROOT / "data" / "README.md").read_text()
-    for names in PACKAGED.values():
-        for name in names:
-            assert f"`{name}`" in text
+def test_the_test_photographs_are_those_of_earlier_results():
+    assert [row.name for row in packaged_photographs() if row.split == "test"] == ["chelsea", "china", "coffee"]
+
+
+def test_several_photographs_validate():
+    assert sum(row.split == "val" for row in packaged_photographs()) >= 4
+
+
+def test_every_packaged_photograph_has_an_author_an_origin_and_a_licence():
+    for row in packaged_photographs():
+        assert row.split in SPLITS and all(row) and all(entry == entry.strip() for entry in row), row
+    assert len({row.name for row in packaged_photographs()}) == len(packaged_photographs())
+
+
+def test_shipped_photographs_are_free_of_rights_and_say_where_they_are_from():
+    for row in shipped():
+        assert row.licence in ("public domain", "CC0 1.0"), row
+        assert re.match(r"[a-z-]+ [0-9.]+-[0-9]+ \(Debian\): /usr/share/\S+", row.origin), row
+    text = (TABLE.parent / "README.md").read_text()
+    for package, count in Counter(row.origin.partition(" (")[0] for row in shipped()).items():
+        assert f"| {package} | {count} |" in text
+
+
+def test_each_shipped_file_has_a_row_and_each_row_a_file():
+    files = {f"photographs/{path.name}" for path in TABLE.parent.iterdir()}
+    assert files == {row.file for row in shipped()} | {"photographs/index.csv", "photographs/README.md"}
+    assert all(Path(row.file).stem == row.name for row in shipped())
+
+
+def test_shipped_photographs_are_small_and_carry_no_metadata():
+    assert len(shipped()) <= 60
+    assert sum(path.stat().st_size for path in TABLE.parent.iterdir()) < 3_000_000
+    for row in shipped():
+        with Image.open(TABLE.parent.parent / row.file) as image:
+            assert image.format == "JPEG" and min(image.size) == 288
+            assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
 
 
 def test_unpacking_leaves_what_others_put_there(tmp_path):
@@ -74,9 +111,10 @@ def test_a_file_in_the_way_of_a_packaged_photograph_is_kept_and_named(tmp_path):
 
 
 def test_a_package_without_its_photograph_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(PACKAGED["train"], "astronaut", ("skimage", "data/gone.png"))
-    with pytest.raises(ImageError, match=r"skimage no longer brings .*data/gone\.png; install the versions in requir"):
-        unpack("train", tmp_path)
+    monkeypatch.setattr(sources, "TABLE", tmp_path / "index.csv")
+    sources.TABLE.write_text(TABLE.read_text().replace("data/astronaut.png", "data/gone.png"))
+    with pytest.raises(ImageError, match=r"skimage does not bring .*data/gone\.png; install the versions in requirem"):
+        unpack("train", tmp_path / "train")
 
 
 # Splits

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -78,6 +79,17 @@ def test_the_build_system_is_pinned_with_what_it_needs():
     assert bounds(PYPROJECT["build-system"]["requires"]).items() <= bounds(BUILD).items()
     get = import_module(PYPROJECT["build-system"]["build-backend"]).get_requires_for_build_editable
     assert bounds(get()).keys() <= bounds(BUILD).keys()
+
+
+def test_the_wheel_brings_photographs_and_weights(tmp_path):
+    run(ROOT, sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
+    (wheel,) = tmp_path.iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name: archive.read(name) for name in archive.namelist()}
+    for folder in ("photographs", "weights"):
+        for path in (ROOT / "src/pconv" / folder).iterdir():
+            assert inside[f"pconv/{folder}/{path.name}"] == path.read_bytes()
+    assert any(name.endswith("/licenses/src/pconv/photographs/index.csv") for name in inside)
 
 
 def imported(path: Path) -> set[str]:

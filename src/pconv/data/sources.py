@@ -1,7 +1,8 @@
-"""Where photographs come from: installed packages or a folder. Each source assigns its photographs to the splits."""
+"""Where photographs come from: packages or a folder. Each source assigns its photographs to the splits."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import re
@@ -22,23 +23,20 @@ WORDS = {  # in the name of a folder of photographs, whatever their case: the sp
     "test": r"test(ing)?|eval(uation)?",
 }
 ENDINGS = r"(set|data|images?|imgs?|photos?|pics?)?"  # that may follow a word without a gap
-PACKAGED = {  # origins and licences are in data/README.md
-    "train": {
-        "astronaut": ("skimage", "data/astronaut.png"),
-        "flower": ("sklearn", "datasets/images/flower.jpg"),
-        "hubble_deep_field": ("skimage", "data/hubble_deep_field.jpg"),
-        "immunohistochemistry": ("skimage", "data/ihc.png"),
-        "motorcycle": ("skimage", "data/motorcycle_left.png"),
-        "retina": ("skimage", "data/retina.jpg"),
-        "rocket": ("skimage", "data/rocket.jpg"),
-    },
-    "val": {"grace_hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg")},
-    "test": {
-        "chelsea": ("skimage", "data/chelsea.png"),
-        "china": ("sklearn", "datasets/images/china.jpg"),
-        "coffee": ("skimage", "data/coffee.png"),
-    },
-}
+TABLE = Path(files("pconv") / "photographs" / "index.csv")
+
+
+class Packaged(NamedTuple):
+    """A photograph that this package or one that it needs brings: a row of src/pconv/photographs/index.csv."""
+
+    name: str  # without suffix
+    split: str
+    package: str
+    file: str  # its path in the package
+    shows: str
+    author: str
+    origin: str
+    licence: str
 
 
 class Found(NamedTuple):
@@ -197,7 +195,7 @@ def _hashed(name: str) -> str:
     return "train" if percent < 90 else "val" if percent < 95 else "test"
 
 
-# Installed packages
+# Packages
 
 
 def unpack(split: str, folder: Path) -> list[str]:
@@ -209,7 +207,7 @@ def unpack(split: str, folder: Path) -> list[str]:
     packaged = _packaged(split)
     for name, (package, source) in packaged.items():
         if not source.is_file():
-            raise ImageError(f"{package} no longer brings {source}; install the versions in requirements.lock")
+            raise ImageError(f"{package} does not bring {source}; install the versions in requirements.lock")
         if not os.path.lexists(folder / name):
             write_file(folder / name, source.read_bytes())
         elif not _is_copy(folder / name, source):
@@ -228,10 +226,16 @@ def remove_unpacked(split: str, folder: Path) -> None:
             (folder / name).unlink()
 
 
+def packaged_photographs() -> list[Packaged]:
+    """Return the table of all packaged photographs, with the split, author, origin and licence of each."""
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return [Packaged(**row) for row in csv.DictReader(file)]
+
+
 def _packaged(split: str) -> dict[str, tuple[str, Path]]:
     """Return the packaged photographs of a split: file name -> package and file there."""
-    named = ((name, *source) for name, source in PACKAGED[split].items())
-    return {name + Path(file).suffix: (package, files(package) / file) for name, package, file in named}
+    rows = (row for row in packaged_photographs() if row.split == split)
+    return {row.name + Path(row.file).suffix: (row.package, files(row.package) / row.file) for row in rows}
 
 
 def _is_copy(path: Path, source: Path) -> bool:
