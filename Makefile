@@ -10,7 +10,7 @@ PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USE_PEP517=1 .venv/bin/pip install --q
 PYTEST = pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 stop = { echo "make: $(1)" >&2; exit 1; }
 
-.PHONY: help repro reproduced test arithmetic lab compare bench lock check
+.PHONY: help repro reproduced test arithmetic lab compare claims collect bench lock check
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -39,6 +39,13 @@ lab: .venv/installed ## open JupyterLab; ARGS="--no-browser --port 9999" passes 
 
 compare: .venv/installed ## compare the experiments that started from HEAD, or from REV=commit
 	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb $(if $(REV),-p rev $(REV))
+
+claims: .venv/installed ## queue the experiments behind 07-claims; PHOTOGRAPHS=/path/to/folder gives them photographs
+	@$(IN_ENV) PYTHONPATH=src python -m pconv.studies.experiments queue \
+		$(if $(PHOTOGRAPHS),--photographs "$(PHOTOGRAPHS)")
+
+collect: .venv/installed ## keep in claims/results what the finished experiments measured
+	@$(IN_ENV) PYTHONPATH=src python -m pconv.studies.experiments collect
 
 bench: .venv/installed ## measure speed and memory; PARTIALCONV= and PCONV_KERAS= name references, COMPILE=1 tries torch.compile
 	@$(IN_ENV) python benchmarks/masks.py $(if $(PCONV_KERAS),--pconv-keras $(PCONV_KERAS))

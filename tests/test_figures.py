@@ -14,6 +14,7 @@ from skimage import data
 from pconv import figures
 from pconv.baselines import METHODS
 from pconv.evaluate import Crop
+from pconv.figures.claims import intervals, picture_rows
 from pconv.figures.compare import experiment_rows, metric_against_parameter
 from pconv.figures.evaluate import evaluation_cases, evaluation_curves, evaluation_pictures
 from pconv.figures.layer import shrinking
@@ -159,6 +160,24 @@ def test_samples_are_shown_pixel_by_pixel():
     assert holds(pixels, training_samples([(image, torch.ones_like(mask))] * 3))
 
 
+def test_strips_of_pictures_show_holes_in_their_colour():
+    truth, holes = figures.magnify(photograph(), 128), np.zeros((128, 128, 3), np.uint8)
+    holes[40:60, 30:90] = 255
+    figure = picture_rows(truth, holes, {"filled": truth[::-1]})
+    painted = truth.copy()
+    painted[40:60, 30:90] = np.rint(255 * np.array(figures.HOLE))
+    assert holds(truth, figure) and holds(truth[::-1], figure) and holds(painted, figure)
+
+
+def test_intervals_have_the_colour_of_what_they_say():
+    """Above 0, below 0 and around it; so has each its own marker."""
+    table = differences(3).assign(mean=[1, -1, 0], low=[0.5, -1.5, -1], high=[1.5, -0.5, 1], seeds_low=-2, seeds_high=2)
+    axis = intervals([("title", table)], "dB").subfigs[0].axes[0]
+    points = [line for line in axis.lines if line.get_marker() in "osD"]
+    assert len({(point.get_color(), point.get_marker()) for point in points}) == len(points) == 3
+    assert [point.get_xdata()[0] for point in points] == [1, -1, 0]
+
+
 # Text
 
 
@@ -166,6 +185,20 @@ def experiments(count, names):
     """Return a table of `count` changed parameters and one of metrics, a row for each name."""
     changes = pd.DataFrame({f"loss.term{i}": map(str, range(len(names))) for i in range(count)}, names)
     return changes, pd.DataFrame({"PSNR, dB": 20.0, "SSIM": 0.8, "L1, %": 2.0, "perceptual distance": 0.02}, names)
+
+
+def differences(count):
+    """Return a table of differences, as notebook 07 draws them."""
+    row = {
+        "comparison": LONG,
+        "holes": "0.1-0.2",
+        "mean": 1.0,
+        "low": 0.5,
+        "high": 1.5,
+        "seeds_low": 0,
+        "seeds_high": 2,
+    }
+    return pd.DataFrame([row] * count)
 
 
 LONG = "a-name-that-is-longer-than-most-names"
@@ -178,6 +211,7 @@ TEXTS = {
     "five parameters": lambda: metric_against_parameter(*experiments(5, ["bccf388", LONG])),
     "layers": lambda: shrinking(np.ones((8, 8)), {LONG: [0.3, 0.1], "two": [0.2, 0.1]}),
     "curves": plot,
+    "intervals": lambda: intervals([(f"{LONG} {LONG} {LONG}", differences(1)), ("two", differences(6))], "dB"),
 }
 
 

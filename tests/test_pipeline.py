@@ -132,7 +132,7 @@ def other(key, value):
     return "photographs" if value is None else value * 2 if value else 1
 
 
-ALL = {"masks", "layer", "unet", "train-stage1", "train-stage2", "evaluate"}
+ALL = {"masks", "layer", "unet", "train-stage1", "train-stage2", "evaluate", "claims"}
 TRAIN = {"train-stage1", "train-stage2"}
 USERS = {  # the stages that a change of the key makes out of date, directly
     "seed": ALL,
@@ -182,15 +182,16 @@ def test_a_changed_key_makes_just_its_users_out_of_date(smoke, key):
         path.write_text(before)
 
 
-def test_of_published_networks_the_weights_alone_count(smoke):
+@pytest.mark.parametrize("what", ["weights.safetensors", "crops-128.csv", "plain-crops-128.csv"])
+def test_of_published_networks_weights_and_tables_of_crops_alone_count(smoke, what):
     folder = smoke / "published" / "some.net"
     folder.mkdir()
     try:
         for name in ("README.md", "metrics.json"):
             (folder / name).write_text("words")
         assert changed(smoke) == set()
-        (folder / "weights.safetensors").write_bytes(b"numbers")
-        assert changed(smoke) == {"evaluate"}
+        (folder / what).write_bytes(b"numbers")
+        assert changed(smoke) == {"evaluate", "claims"}
     finally:
         shutil.rmtree(folder)
 

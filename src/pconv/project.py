@@ -62,3 +62,8 @@ def metric_folder() -> Path:
 def figure_folder() -> Path:
     """Return the folder of the pictures that pages outside the notebooks show, or that 06-compare reads."""
     return project_root() / "reports" / "figures"
+
+
+def claims_folder() -> Path:
+    """Return the folder of the experiments behind notebook 07 and of what was measured in them."""
+    return project_root() / "claims"

@@ -1,0 +1,504 @@
+"""The paper's claims, each with the differences that decide it: tables, verdicts and words for notebook 07.
+
+Everything is computed from the collected experiments (pconv.studies.collected) and from the tables of the published
+networks. A claim whose experiments are not there is "not run yet".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pconv.layers import PartialConv2d
+from pconv.masks.convention import BINS, bin_name
+from pconv.project import project_root
+from pconv.studies.bootstrap import FAILS, HOLDS, MISSING, OPEN, Interval, difference, verdict, verdict_of_difference
+from pconv.studies.collected import OURS, Collected
+
+CLASSICAL = ("telea", "navier-stokes", "biharmonic")
+SMALL = "small networks, 64 px"
+PUBLISHED = ("128", "256")  # px; the sizes of the crops in published/photos-256
+UNITS = {"psnr": "dB PSNR", "perceptual": "perceptual distance"}
+PICTURES = {  # what to show of claim 4: title -> experiment
+    "pixel terms only": "partial",
+    "without style": "no-style",
+    "without perceptual": "no-perceptual",
+    "all terms": "six-terms",
+}
+ARMS = ("partial", "unfrozen", "six-terms", "no-style", "no-perceptual")  # share their first stage
+THICKNESSES = 4  # classes of equally many crops
+
+
+class Part(NamedTuple):
+    """One statement, the differences that decide it, and what they say."""
+
+    statement: str
+    differences: pd.DataFrame  # comparison, holes, measure, mean, low, high, seeds_low, seeds_high, crops, photographs
+    verdict: str
+    decides: bool = True  # whether the verdict on the claim needs this part
+
+
+class Claim(NamedTuple):
+    """A claim of the paper, or of this project about it."""
+
+    number: int
+    title: str
+    parts: list[Part]
+
+    @property
+    def verdict(self) -> str:
+        """The claim holds if all parts that decide hold, and fails if one fails."""
+        found = {part.verdict for part in self.parts if part.decides}
+        return next(answer for answer in (MISSING, FAILS, OPEN, HOLDS) if answer in found)
+
+
+class Runs:
+    """Tables to choose from: those of the collected experiments, or of one published network."""
+
+    def __init__(self, table: pd.DataFrame, name: str):
+        self.table, self.name = table, name
+
+    def get(self, experiment: str, method: str = OURS, **where) -> pd.DataFrame:
+        """Return the rows of a method in an experiment, those with the given values of the given columns."""
+        rows = self.table[(self.table["experiment"] == experiment) & (self.table["method"] == method)]
+        for column, value in where.items():
+            rows = rows[rows[column] == value]
+        return rows
+
+
+def read_published() -> list[Runs]:
+    """Return the tables of the published networks that are there, with the experiments "partial" and "plain".
+
+    They are published/photos-256/crops-SIZE.csv, with the classical methods, and plain-crops-SIZE.csv.
+    """
+    folder, found = project_root() / "published" / "photos-256", []
+    for size in PUBLISHED:
+        paths = {"partial": folder / f"crops-{size}.csv", "plain": folder / f"plain-crops-{size}.csv"}
+        tables = [
+            pd.read_csv(path, dtype={"photograph": str, "bin": str}).assign(experiment=name)
+            for name, path in paths.items()
+            if path.is_file()
+        ]
+        if tables:
+            found.append(Runs(pd.concat(tables, ignore_index=True).assign(seed=0), f"published networks, {size} px"))
+    return found
+
+
+# Differences
+
+
+def compare(
+    first: pd.DataFrame, second: pd.DataFrame, comparison: str, holes: str, measure: str = "psnr"
+) -> dict | None:
+    """Return a row of differences, first minus second, or None if a group is empty.
+
+    seeds_low and seeds_high are the least and the greatest difference of a single seed.
+    """
+    if first.empty or second.empty:
+        return None
+    found = difference(first[measure], first["photograph"], second[measure], second["photograph"])
+    seeds = (first.groupby("seed")[measure].mean() - second.groupby("seed")[measure].mean()).dropna()
+    return {
+        "comparison": comparison,
+        "holes": holes,
+        "measure": measure,
+        **found._asdict(),
+        "seeds": len(seeds),
+        "seeds_low": seeds.min(),
+        "seeds_high": seeds.max(),
+        "crops": len(first),
+        "photographs": first["photograph"].nunique(),
+    }
+
+
+def paired(runs: Runs, first: Sequence[str], second: Sequence[str], **where) -> list[pd.DataFrame]:
+    """Return the rows of two (experiment, method) on the seeds and crops that both have."""
+    return on_common_crops(runs.get(*first, **where), runs.get(*second, **where))
+
+
+def on_common_crops(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows of two tables whose seed and crop the other has, too."""
+    keys = [pd.MultiIndex.from_frame(rows[["seed", "index"]]) for rows in (first, second)]
+    return [first[keys[0].isin(keys[1])], second[keys[1].isin(keys[0])]]
+
+
+def decide(
+    statement: str,
+    rows: Iterable[dict | None],
+    by: Callable[[Sequence[Interval]], str] = verdict,
+    decides: bool = True,
+) -> Part:
+    """Return a part whose differences are `rows`; if one of them is missing, it is not run yet."""
+    rows = list(rows)
+    there = [row for row in rows if row is not None]
+    intervals = [Interval(row["mean"], row["low"], row["high"]) for row in there]
+    return Part(statement, pd.DataFrame(there), by(intervals) if len(there) == len(rows) else MISSING, decides)
+
+
+def bins_of(runs: Runs) -> list[str]:
+    """Return the names of the paper's bins that a table has."""
+    return [name for name in map(bin_name, BINS) if (runs.table["bin"] == name).any()]
+
+
+# The claims
+
+
+def all_claims(collected: Collected, published: Sequence[Runs], masks: Tensor) -> list[Claim]:
+    """Return the eight claims. masks: (N, 1, H, W), those that claim 8 follows through the layers."""
+    small = Runs(collected.table, SMALL)
+    both = [small, *(runs for runs in published if not runs.get("partial").empty)]
+    return [
+        beats_plain(both),
+        ignores_contents(small, collected.about),
+        frozen_norm(small),
+        feature_terms(small),
+        hole_ratio_and_border(both),
+        classical(both),
+        super_resolution(small),
+        mask_and_scale(small, masks),
+    ]
+
+
+def beats_plain(both: Sequence[Runs]) -> Claim:
+    """Claim 1: partial convolutions against plain ones in the same network."""
+    parts = []
+    for runs in both:
+        if runs.name != SMALL and runs.get("plain").empty:
+            continue
+        rows = [
+            compare(*paired(runs, ("partial",), ("plain",), bin=name), "partial - plain", name)
+            for name in bins_of(runs)
+        ]
+        parts.append(decide(f"{runs.name}: PSNR is higher with partial convolutions in every bin", rows or [None]))
+    return Claim(1, "Partial convolutions beat the same network of plain ones in every bin", parts)
+
+
+def ignores_contents(small: Runs, about: dict) -> Claim:
+    """Claim 2: what is in the hole changes nothing with partial convolutions, and something with plain ones."""
+    key = "difference between contents"
+    found = {name: one[key] for name, one in about.get("experiments", {}).items() if key in one}
+    rows = pd.DataFrame({"comparison": list(found), "largest difference": list(found.values())})
+    same = (FAILS if any(found.values()) else HOLDS) if found else MISSING
+    others = ("black", "grey", "white")
+    return Claim(
+        2,
+        "Partial convolutions do not depend on what fills the hole; plain ones do",
+        [
+            Part("partial: all bits of the result are the same whatever the hole holds", rows, same),
+            decide(
+                "plain, trained with the mean colour: PSNR changes with another colour in the hole",
+                [
+                    compare(*paired(small, ("plain",), ("plain", f"{OURS}, {fill}")), f"mean - {fill}", "all")
+                    for fill in others
+                ],
+                verdict_of_difference,
+            ),
+            decide(
+                "plain, trained with each colour: PSNR differs from that with the mean colour",
+                [compare(*paired(small, ("plain",), (f"plain-{fill}",)), f"mean - {fill}", "all") for fill in others],
+                verdict_of_difference,
+                decides=False,
+            ),
+        ],
+    )
+
+
+def frozen_norm(small: Runs) -> Claim:
+    """Claim 3: the second stage with frozen batch norm."""
+    arms = {
+        "the second stage with frozen encoder norm improves on the end of the first": ("partial", f"{OURS}, stage 1"),
+        "it improves on as many further steps without freezing": ("unfrozen",),
+    }
+    return Claim(
+        3,
+        "A second stage with the encoder's batch norm frozen improves the network",
+        [
+            decide(name, [compare(*paired(small, ("partial",), arm), f"frozen - {arm[-1].split(', ')[-1]}", "all")])
+            for name, arm in arms.items()
+        ],
+    )
+
+
+def feature_terms(small: Runs) -> Claim:
+    """Claim 4: what the style and the perceptual term buy."""
+    without = {"no-style": "without style", "no-perceptual": "without perceptual", "partial": "pixel terms only"}
+    perceptual, psnr = [], []
+    for name, title in without.items():
+        lacking, whole = paired(small, (name,), ("six-terms",))
+        perceptual.append(compare(lacking, whole, f"{title} - all terms", "all", "perceptual"))
+        psnr.append(compare(lacking, whole, f"{title} - all terms", "all"))
+    return Claim(
+        4,
+        "Style and perceptual terms improve what PSNR does not show",
+        [
+            decide("without either or both of them the perceptual distance is larger", perceptual),
+            decide("PSNR is higher without either or both of them", psnr, decides=False),
+        ],
+    )
+
+
+def hole_ratio_and_border(both: Sequence[Runs]) -> Claim:
+    """Claim 5: quality against hole ratio and border constraint."""
+    parts = []
+    for runs in both:
+        names = bins_of(runs)
+        ratio = [
+            compare(runs.get("partial", bin=a), runs.get("partial", bin=b), f"{a} - {b}", a)
+            for a, b in zip(names, names[1:], strict=False)
+        ]
+        border = [
+            compare(
+                runs.get("partial", bin=name, touches_border=False),
+                runs.get("partial", bin=name, touches_border=True),
+                "clear of the border - touching it",
+                name,
+            )
+            for name in names
+        ]
+        parts.append(decide(f"{runs.name}: PSNR falls from each bin of hole ratios to the next", ratio or [None]))
+        parts.append(decide(f"{runs.name}: in every bin it is lower for holes that touch the border", border or [None]))
+    return Claim(5, "Quality falls with the hole ratio, and holes at the border are harder", parts)
+
+
+def classical(both: Sequence[Runs]) -> Claim:
+    """Claim 6: where classical methods win, and where they lose."""
+    parts = []
+    for runs in both:
+        for what, groups in (("hole ratio", _by_bin(runs)), ("thickness", _by_thickness(runs))):
+            rows = [_against_classical(runs, where, name) for name, where in groups]
+            if not rows or None in rows:
+                parts.append(decide(f"{runs.name}: classical methods win on small and lose on large {what}", [None]))
+                continue
+            ends = [{**rows[0], **_turned(rows[0])}, rows[-1]]
+            answer = verdict([Interval(row["mean"], row["low"], row["high"]) for row in ends])
+            parts.append(
+                Part(
+                    f"{runs.name}: classical methods win on the smallest {what} and lose on the largest; "
+                    f"{_turning_point(rows)}",
+                    pd.DataFrame(rows),
+                    answer,
+                )
+            )
+    return Claim(6, "Classical methods win on thin holes and lose on large ones", parts)
+
+
+def _by_bin(runs: Runs) -> list[tuple[str, pd.Index]]:
+    return [(name, runs.table.index[runs.table["bin"] == name]) for name in bins_of(runs)]
+
+
+def _by_thickness(runs: Runs) -> list[tuple[str, pd.Index]]:
+    """Return classes of equally many crops by the largest width of the hole."""
+    ours = runs.get("partial")["thickness"]
+    if ours.empty:
+        return []
+    edges = np.unique(np.quantile(ours, np.linspace(0, 1, THICKNESSES + 1)))
+    classes = pd.cut(runs.table["thickness"], edges, include_lowest=True, labels=False)
+    return [
+        (f"{low:.3g} to {high:.3g} px", runs.table.index[classes == i])
+        for i, (low, high) in enumerate(zip(edges, edges[1:], strict=False))
+    ]
+
+
+def _against_classical(runs: Runs, where: pd.Index, name: str) -> dict | None:
+    """Compare the network with the classical method that is best on these rows of the table."""
+    part = Runs(runs.table.loc[where], runs.name)
+    ours = part.get("partial")
+    theirs = part.table[part.table["method"].isin(CLASSICAL)]
+    theirs = theirs.merge(ours[["seed", "index"]], on=["seed", "index"])
+    if ours.empty or theirs.empty:
+        return None
+    best = theirs.groupby("method")["psnr"].mean().idxmax()
+    return compare(ours, theirs[theirs["method"] == best], f"network - {best}", name)
+
+
+def _turned(row: dict) -> dict:
+    return {"mean": -row["mean"], "low": -row["high"], "high": -row["low"]}
+
+
+def _turning_point(rows: list[dict]) -> str:
+    """Say from which group on the network is ahead of the best classical method in all that follow."""
+    ahead = [row["low"] > 0 for row in rows]
+    first = next((i for i in range(len(rows)) if all(ahead[i:])), None)
+    return (
+        "the network is never clearly ahead"
+        if first is None
+        else f"the network is ahead from {rows[first]['holes']} on"
+    )
+
+
+def super_resolution(small: Runs) -> Claim:
+    """Claim 7: masks that leave a grid of known pixels."""
+    parts = []
+    for factor in (2, 4):
+        kind, baseline = f"x{factor}", f"grid{factor}"
+        ours, theirs = small.get(kind), small.get(baseline, "bicubic")
+        parts.append(
+            decide(
+                f"enlarging {factor} times: PSNR is higher than that of bicubic interpolation",
+                [compare(*on_common_crops(ours, theirs), "network - bicubic", "grid")],
+            )
+        )
+    return Claim(7, "The same layer enlarges images: better than bicubic interpolation", parts)
+
+
+def mask_and_scale(small: Runs, masks: Tensor) -> Claim:
+    """Claim 8: equation 2, and the factor of equation 1."""
+    layers = [layers_until_full(mask[None]) for mask in masks]
+    counts = [count for count in layers if count is not None]
+    row = {"comparison": "layers of 3 x 3 until the mask is full", "masks": len(layers), "full": len(counts)}
+    if counts:
+        row |= {"least": min(counts), "median": float(np.median(counts)), "most": max(counts)}
+    full = HOLDS if len(counts) == len(layers) else FAILS
+    scales = [
+        compare(*paired(small, ("partial",), (f"scale-{scale}",)), f"C k²/sum(M) - {factor}", "all")
+        for scale, factor in (("keras", "k²/sum(M)"), ("sum", "1/sum(M)"))
+    ]
+    return Claim(
+        8,
+        "The mask is full after enough layers; other factors in equation 1 train to other results",
+        [
+            Part("every mask with a valid pixel becomes full", pd.DataFrame([row]), full),
+            decide(
+                "PSNR after equal training differs from that with the paper's factor", scales, verdict_of_difference
+            ),
+        ],
+    )
+
+
+def layers_until_full(mask: Tensor) -> int | None:
+    """Return how many layers of 3 x 3 and stride 1 make a mask (1, 1, H, W) full, or None if it never is."""
+    layer, count = PartialConv2d(1, 1, 3, padding=1), 0
+    while not (mask == 1).all():
+        wider = layer.window(mask).mask
+        if torch.equal(wider, mask):
+            return None
+        mask, count = wider, count + 1
+    return count
+
+
+# Tables, words and numbers
+
+
+def experiments(about: dict) -> pd.DataFrame:
+    """Return the parameters in which each collected experiment differs from the base, its seeds in one row."""
+    rows: dict[str, dict] = {}
+    for name, one in about.get("experiments", {}).items():
+        changes = dict(one["params"])
+        seed = changes.pop("seed")
+        row = rows.setdefault(name.rpartition("-")[0], {"seeds": []})
+        row["seeds"].append(str(seed))
+        row["differs in"] = ", ".join(f"{key} = {value}" for key, value in changes.items()) or "nothing"
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["seeds", "differs in"])
+    return table.assign(seeds=table["seeds"].map(", ".join)).rename_axis("experiment")
+
+
+def data_words(about: dict, published: Sequence[Runs]) -> str:
+    """Return on which photographs the experiments were run, and which published tables are there, as Markdown."""
+    photographs = about.get("photographs")
+    if photographs is None:
+        lines = ["**No experiment has been collected yet**: run `make claims`, `dvc queue start` and `make collect`."]
+    else:
+        lines = [
+            f"{photographs['train']:,} photographs to train, {photographs['val']:,} to validate and "
+            f"{photographs['test']:,} to test; the checksum of their lists begins with `{photographs['sha256'][:12]}`. "
+            f"Trained in {about['precision']}.",
+            _start_words(about["experiments"]),
+        ]
+    names = ", ".join(runs.name for runs in published) or "none"
+    return "\n\n".join([*lines, f"Tables of published networks: {names}."])
+
+
+def _start_words(found: dict) -> str:
+    """Say whether the arms that share a first stage began the second with the same weights."""
+    starts: dict[int, set] = {}
+    for name, one in found.items():
+        if name.rpartition("-")[0] in ARMS:
+            starts.setdefault(one["params"]["seed"], set()).add(one["stage 1"])
+    differ = [str(seed) for seed, weights in starts.items() if len(weights) > 1]
+    answer = f"**they did not for seed {', '.join(differ)}**" if differ else "they did for every seed"
+    return f"{', '.join(ARMS)} should begin their second stage with the same weights: {answer}."
+
+
+def panels(claim: Claim) -> list[tuple[str, list[tuple[str, pd.DataFrame]]]]:
+    """Return what there is to draw of a claim: for each unit, titled tables of differences with intervals."""
+    found: dict[str, list] = {}
+    for part in claim.parts:
+        if "low" in part.differences:
+            unit = UNITS[part.differences["measure"].iloc[0]]
+            found.setdefault(unit, []).append((part.statement, part.differences))
+    return list(found.items())
+
+
+def tables(claim: Claim) -> list[pd.DataFrame]:
+    """Return the numbers of a claim, as text where they have an interval."""
+    found = []
+    for part in claim.parts:
+        rows = part.differences
+        if "low" in rows:
+            digits = 4 if rows["measure"].iloc[0] == "perceptual" else 2
+            number = f"{{:+.{digits}f}}".format
+            spans = {"95 % interval": ("low", "high"), "seeds": ("seeds_low", "seeds_high")}
+            rows = rows[["comparison", "holes"]].assign(
+                difference=rows["mean"].map(number),
+                **{
+                    title: [f"{number(low)} to {number(high)}" for low, high in zip(rows[a], rows[b], strict=True)]
+                    for title, (a, b) in spans.items()
+                },
+                **rows[["crops", "photographs"]],
+            )
+        if len(rows):
+            found.append(rows.set_index("comparison"))
+    return found
+
+
+def verdicts(claims: Sequence[Claim]) -> pd.DataFrame:
+    """Return the verdict on each claim: a row per claim."""
+    rows = [{"claim": claim.title, "verdict": claim.verdict} for claim in claims]
+    return pd.DataFrame(rows, index=pd.Index([claim.number for claim in claims], name="no."))
+
+
+def words(claim: Claim) -> str:
+    """Return the verdicts on a claim and its parts, as Markdown."""
+    lines = [f"**{claim.title}: {claim.verdict}.**", ""]
+    for part in claim.parts:
+        aside = "" if part.decides else " (does not decide the claim)"
+        lines.append(f"- {part.statement}: **{part.verdict}**{_exceptions(part)}{aside}.")
+    return "\n".join(lines)
+
+
+def _exceptions(part: Part) -> str:
+    """Name the differences that keep a statement from holding."""
+    rows = part.differences
+    if part.verdict not in (FAILS, OPEN) or rows.empty:
+        return ""
+    names = rows["holes"].where(rows["holes"] != "all", rows["comparison"])
+    groups = {"below 0": rows["high"] < 0, "0 in the interval": (rows["low"] <= 0) & (rows["high"] >= 0)}
+    return "".join(f"; {title}: {', '.join(names[which])}" for title, which in groups.items() if which.any())
+
+
+def numbers(claims: Sequence[Claim], about: dict) -> dict:
+    """Return what reports/metrics/claims.json says."""
+    return {
+        "photographs": about.get("photographs"),
+        "claims": {
+            str(claim.number): {
+                "claim": claim.title,
+                "verdict": claim.verdict,
+                "parts": [
+                    {
+                        "statement": part.statement,
+                        "verdict": part.verdict,
+                        "decides": part.decides,
+                        "differences": part.differences.to_dict("records"),
+                    }
+                    for part in claim.parts
+                ],
+            }
+            for claim in claims
+        },
+    }
