@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from pconv.baselines import METHODS, fill
+from pconv.masks.convention import hole_to_mask
+from pconv.masks.drawing import draw_grid
 
 every_method = pytest.mark.parametrize("name", METHODS)
 
@@ -18,8 +20,10 @@ def image():
 
 
 @pytest.fixture
-def mask():
-    """Return a hole in the middle, one in a corner, and one that is a pixel wide: (1, 48, 40)."""
+def mask(request):
+    """Return a hole in the middle, one in a corner, and one that is a pixel wide, for bicubic a grid: (1, 48, 40)."""
+    if "bicubic" in request.node.name:
+        return hole_to_mask(draw_grid(48, 4, 1, 2))[..., :40]
     mask = torch.ones(1, 48, 40)
     mask[:, 10:25, 8:20] = 0
     mask[:, 40:, 30:] = 0
@@ -92,3 +96,67 @@ def test_unknown_names_and_shapes_are_refused(image, mask):
         fill("Telea", image, mask)
     with pytest.raises(ValueError, match=r"image \(3, 48, 40\) and mask \(48, 40\)"):
         fill("telea", image, mask[0])
+
+
+# Bicubic interpolation of a grid
+
+
+def keys(distance):
+    """Return Keys' cubic with a = -1/2."""
+    x = abs(distance)
+    if x >= 2:
+        return 0.0
+    return 1.5 * x**3 - 2.5 * x**2 + 1 if x < 1 else -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+
+
+def interpolated(known, first, spacing, length):
+    """Interpolate known values at first, first + spacing, ... along one side, from the definition; the ends go on."""
+    found = []
+    for x in range(length):
+        place = (x - first) / spacing
+        near = range(int(np.floor(place)) - 1, int(np.floor(place)) + 3)
+        found.append(sum(keys(place - i) * known[min(max(i, 0), len(known) - 1)] for i in near))
+    return np.stack(found)
+
+
+GRIDS = [(2, 0, 0), (2, 1, 0), (4, 1, 1), (4, 3, 2), (3, 0, 2)]
+
+
+@pytest.mark.parametrize("spacing, row, column", GRIDS)
+def test_bicubic_is_interpolation_from_its_definition(spacing, row, column):
+    image = torch.rand(3, 21, 21, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    filled = fill("bicubic", image, hole_to_mask(draw_grid(21, spacing, row, column)))
+    known = image[:, row::spacing, column::spacing].numpy()
+    for channel, values in zip(filled.numpy(), known, strict=True):
+        columns = interpolated(values.T, column, spacing, 21).T
+        np.testing.assert_allclose(channel, interpolated(columns, row, spacing, 21), atol=2e-6)
+
+
+@pytest.mark.parametrize("spacing, row, column", GRIDS)
+def test_bicubic_has_no_shift(spacing, row, column):
+    """A plane, and even a parabola, is restored exactly where the kernel sees nothing but known pixels."""
+    y, x = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+    image = torch.stack([y / 48, x / 48, (x - 20) ** 2 / 1000])
+    filled = fill("bicubic", image, hole_to_mask(draw_grid(48, spacing, row, column)))
+    inner = (..., slice(3 * spacing, -3 * spacing), slice(3 * spacing, -3 * spacing))
+    torch.testing.assert_close(filled[inner], image[inner], rtol=0, atol=1e-6)
+
+
+def holes_in_a_grid():
+    grid = hole_to_mask(draw_grid(24, 2, 0, 1))
+    one_more, one_less, uneven, half = (grid.clone() for _ in range(4))
+    one_more[:, 7, 7] = 1
+    one_less[:, 8, 9] = 0
+    uneven[:, 12:] = hole_to_mask(draw_grid(24, 4, 0, 1))[:, 12:]
+    half[..., :12] = 0
+    oblong = torch.zeros_like(grid)
+    oblong[:, ::2, ::4] = 1
+    single = torch.zeros_like(grid)
+    single[:, 3, 3] = 1
+    return {"more": one_more, "less": one_less, "uneven": uneven, "half": half, "oblong": oblong, "single": single}
+
+
+@pytest.mark.parametrize("which", holes_in_a_grid())
+def test_bicubic_refuses_what_is_no_grid(which):
+    with pytest.raises(ValueError, match="bicubic: the valid pixels are no grid.*masks.source = grid2 or grid4"):
+        fill("bicubic", torch.full((3, 24, 24), 0.5), holes_in_a_grid()[which])

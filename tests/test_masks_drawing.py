@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pconv.masks import drawing
 from pconv.masks.convention import BINS, MaskError, border_share, border_width, dilate
-from pconv.masks.drawing import draw_hole, draw_shapes, hole_rng
+from pconv.masks.drawing import draw_grid, draw_hole, draw_shapes, hole_rng
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.integers(16, 160) | st.sampled_from([256, 512])
@@ -55,6 +55,21 @@ def test_growing_reaches_the_count_exactly(monkeypatch):
         assert draw_hole(rng, 32, 0.3, 0.30098).sum() == 308  # of 1024 px
         small = draw_hole(rng, 32, 0.002, 0.003, touch=True)
         assert small.sum() == 3 and border_share(small, 1) > 0
+
+
+@pytest.mark.parametrize("spacing", [1, 2, 4])
+def test_a_grid_leaves_every_so_many_th_pixel(spacing):
+    for row in range(spacing):
+        for column in range(spacing):
+            hole = draw_grid(16, spacing, row, column)
+            known = {(y, x) for y, x in np.argwhere(hole == 0).tolist()}
+            assert known == {(y, x) for y in range(row, 16, spacing) for x in range(column, 16, spacing)}
+
+
+@pytest.mark.parametrize("arguments", [(0, 2, 0, 0), (16, 0, 0, 0), (16, 2, 2, 0), (16, 2, 0, -1)])
+def test_a_grid_that_is_none_is_refused(arguments):
+    with pytest.raises(MaskError):
+        draw_grid(*arguments)
 
 
 def test_what_cannot_be_drawn_is_refused():

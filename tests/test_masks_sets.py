@@ -100,6 +100,34 @@ def test_summary(project):
             assert row["count"] == 2 and low < row["min"] <= row["mean"] <= row["max"] <= high
 
 
+@pytest.mark.parametrize("source, spacing", [("grid2", 2), ("grid4", 4)])
+def test_grids_begin_anywhere_in_training_and_in_one_place_in_the_test(project, source, spacing):
+    values = SMALL | {"masks": {"source": source, "train": 200, "val": 3, "test": 5}}
+    write_masks(Params.model_validate(values))
+    starts = {}
+    for split, count in (("train", 200), ("val", 3), ("test", 5)):
+        index = read_index(split)
+        assert len(index) == count
+        assert set(index["hole_ratio"]) == {1 - 1 / spacing**2} and set(index["bin"]) == {f"{1 - 1 / spacing**2:g}"}
+        holes = [read_hole(mask_folder(split) / name) for name in index["file"]]
+        starts[split] = [tuple(np.argwhere(hole == 0)[0].tolist()) for hole in holes]
+        for hole, (row, column) in zip(holes, starts[split], strict=True):
+            known = np.zeros((32, 32), bool)
+            known[row::spacing, column::spacing] = True
+            assert np.array_equal(hole == 0, known)
+    assert set(starts["train"]) == {(row, column) for row in range(spacing) for column in range(spacing)}
+    assert len(set(starts["test"])) == 1
+    assert summarise()["test"]["count"] == 5 and "test touching" not in summarise()
+
+
+def test_a_bin_is_that_of_the_ratio_or_the_ratio_itself(project):
+    write_masks(Params.model_validate(SMALL | {"masks": {"source": "grid2", "train": 1, "val": 1, "test": 1}}))
+    path = mask_folder("test") / "index.csv"
+    path.write_text(path.read_text().replace(",0.75,0.75,", ",0.75,0.5-0.6,"))
+    with pytest.raises(MaskError, match="outside the bins"):
+        read_index("test")
+
+
 def test_an_index_that_is_missing_is_named(project):
     with pytest.raises(MaskError, match=r"index\.csv: no such file; `dvc repro masks`"):
         read_index("train")

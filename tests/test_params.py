@@ -95,6 +95,7 @@ def test_the_sets_that_the_design_names_are_there():
 
 PAPER = {
     "data.size": 512,
+    "masks.source": "drawn",
     "masks.train": 55116,
     "masks.test": 1000,
     "model.width": 64,
@@ -161,6 +162,7 @@ WRONG_VALUES = {  # of the right type, but out of range
     "data.max_rejected": [-0.1, 1.1, float("nan")],
     "data.size": [15, 0, -128, 8193],
     "data.crop": [[], [0.5], [0.2, 0.3, 0.4], [0.6, 0.3], [0.0, 0.5], [0.5, 1.5], [-0.1, 0.5], [float("nan"), 0.5]],
+    "masks.source": ["published"],
     "masks.train": [0, -1],
     "masks.val": [0, -1],
     "masks.test": [0, -1],
@@ -258,6 +260,8 @@ def test_a_wrong_value_is_named_with_file_key_and_value(write, key):
         ("train.stage1.lr", 1),
         ("train.stage1.lr_end", None),
         ("evaluate.baselines", ["biharmonic"]),
+        ("masks.source", "grid2"),
+        ("masks.source", "grid4"),
         ("evaluate.published", "published/mine.safetensors"),
     ],
 )
@@ -282,6 +286,11 @@ def test_values_at_the_edge_are_allowed(write, key, value):
         ({"model": None}, "model = None: expected a section with layer, fill, scale, width, depth"),
         ({"model": 3}, "model = 3: expected a section with layer, fill, scale, width, depth"),
         ({"model": {"fill": "grey"}}, "model.fill = 'grey': only model.layer = plain sees the hole; write mean"),
+        (
+            {"evaluate": {"baselines": ["mean fill", "bicubic"]}},
+            "evaluate.baselines has bicubic, which needs a grid of known pixels, while masks.source = drawn: leave it "
+            "out, or set masks.source to grid2 or grid4",
+        ),
         (
             {"model": {"layer": "plain", "scale": "sum"}},
             "model.scale = 'sum': only model.layer = partial has such a factor; write paper",

@@ -128,7 +128,14 @@ def other(key, value):
     if isinstance(value, str):
         if key == "data.source":
             return "folder"
-        return {"packaged": "random", "auto": "float32", "partial": "plain", "mean": "black", "paper": "sum"}[value]
+        return {
+            "packaged": "random",
+            "auto": "float32",
+            "partial": "plain",
+            "mean": "black",
+            "paper": "sum",
+            "drawn": "grid2",
+        }[value]
     return "photographs" if value is None else value * 2 if value else 1
 
 

@@ -140,7 +140,7 @@ def first(tensors: dict) -> dict:
 
 
 BASELINES = "tensors for baselines"
-for name in baselines.METHODS:
+for name in (name for name in baselines.METHODS if name != "bicubic"):  # whose mask has to be a grid
     singles = {name: row for name, row in first(OTHERS | SHAPES | TYPES | VALUES).items() if name != "another device"}
     masks = {name: row for name, row in first(OTHER_MASKS | MASKS | HALF).items() if name != "another device"}
     hopeless = {

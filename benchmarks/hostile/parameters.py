@@ -170,6 +170,7 @@ REAL = {
 }
 CHOICES = {
     "data.source": (("packaged",), ("Packaged", "imagenet", "''", "[packaged]")),
+    "masks.source": (("drawn", "grid2", "grid4"), ("Drawn", "grid", "grid3", "2", "null", "''", "[drawn]")),
     "train.precision": (("auto", "float32", "bfloat16"), ("float16", "fp32", "32", "''")),
     "train.recolour": ((True, False), ("'true'", "yes", 1, 0, "null")),
     "train.sync_norm": ((True, False), ("on", "off", 1)),

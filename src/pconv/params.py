@@ -95,15 +95,25 @@ class Data(Section):
 
 
 class Masks(Section):
-    """How many masks are drawn for each split."""
+    """What kind of masks is drawn, and how many for each split."""
 
+    source: Literal["drawn", "grid2", "grid4"] = Field(
+        "drawn",
+        description="Irregular holes, or, for super-resolution, all but every second or every fourth pixel of every "
+        "second or fourth row.",
+    )
     train: Count = Field(55116, description="The number of training masks.")
     val: Count = Field(1000, description="The number of validation masks.")
     test: Count = Field(
         1000,
         description="The number of test masks in each bin of hole ratio, counted once for holes that touch the border "
-        "and once for holes that do not.",
+        "and once for holes that do not; of grids, the number in all.",
     )
+
+    @property
+    def spacing(self) -> int | None:
+        """The distance of known pixels on a grid, None if holes are irregular."""
+        return {"grid2": 2, "grid4": 4}.get(self.source)
 
 
 class Model(Section):
@@ -221,10 +231,11 @@ class Train(Section):
 class Evaluate(Section):
     """What the network is compared with."""
 
-    baselines: list[Literal["mean fill", "telea", "navier-stokes", "biharmonic"]] = Field(
+    baselines: list[Literal["mean fill", "telea", "navier-stokes", "biharmonic", "bicubic"]] = Field(
         ["mean fill", "telea", "navier-stokes"],
         min_length=1,
-        description="The methods that fill the test crops for comparison; biharmonic is slow.",
+        description="The methods that fill the test crops for comparison; biharmonic is slow, bicubic is for "
+        "masks that are grids.",
     )
     published: str | None = Field(
         None,
@@ -240,7 +251,7 @@ class Params(Section):
         0, description="The seed of everything that is drawn at random: masks, crops, initial weights."
     )
     data: Data = Field(Data(), description="The photographs and the crops that are taken of them.")
-    masks: Masks = Field(Masks(), description="How many masks are drawn for each split.")
+    masks: Masks = Field(Masks(), description="The masks that are drawn.")
     model: Model = Field(Model(), description="The network that is trained.")
     loss: Loss = Field(Loss(), description="The loss of each stage.")
     train: Train = Field(Train(), description="How the network is trained.")
@@ -262,6 +273,11 @@ class Params(Section):
                     f"loss.{name}.hole = loss.{name}.perceptual = 0: no term compares the hole with the truth place by "
                     "place, so nothing would be learnt there; give one of them a weight above 0"
                 )
+        if "bicubic" in self.evaluate.baselines and self.masks.spacing is None:
+            raise ValueError(
+                f"evaluate.baselines has bicubic, which needs a grid of known pixels, while masks.source = "
+                f"{self.masks.source}: leave it out, or set masks.source to grid2 or grid4"
+            )
         self.check_batch(self.train.processes or 1)
         return self
 

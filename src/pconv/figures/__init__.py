@@ -28,6 +28,7 @@ METHODS = {  # the colour of a method, in every plot
     "telea": "#2a6f97",
     "navier-stokes": "#61a5c2",
     "biharmonic": "#3d7a45",
+    "bicubic": "#c79a1e",
 }
 GAP = 8  # pixels between pictures
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # smallest for line art

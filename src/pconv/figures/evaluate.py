@@ -23,12 +23,12 @@ def evaluation_curves(rows, measures, borders) -> Figure:
         for axis, (measure, label) in zip(panels, measures.items(), strict=True):
             for method, line in rows[rows["touches_border"] == touches].groupby("method", sort=False):
                 _method_line(axis, method, line, measure)
-            axis.set(xlim=(0, 0.6), ylabel=label, title=f"holes {title}")
+            axis.set(xlim=(0, max(0.6, *rows["hole_ratio"])), ylabel=label, title=f"holes {title}")
             if measure in ("l1", "perceptual"):
                 axis.set_ylim(bottom=0)
     for axis in grid[-1]:
         axis.set_xlabel("hole ratio")
-    handles, names = grid[-1][0].get_legend_handles_labels()
+    handles, names = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     return figure
 

@@ -33,6 +33,11 @@ def find_bin(ratio: float) -> str:
     raise MaskError(f"a hole ratio of {ratio:g} is outside the bins, which cover more than 0.01 and at most 0.6")
 
 
+def grid_bin(ratio: float) -> str:
+    """Return the name of the bin that masks with a grid of known pixels share, all of one hole ratio: "0.75"."""
+    return f"{ratio:g}"
+
+
 def border_width(size: int) -> int:
     """Return the paper's border constraint, 50 px at 512 px, for masks of `size` px."""
     return round(50 * size / 512)

@@ -77,6 +77,19 @@ def draw_hole(
     return cv2.copyMakeBorder(hole, *[border] * 4, cv2.BORDER_CONSTANT, value=0) if border else hole
 
 
+def draw_grid(size: int, spacing: int, row: int, column: int) -> np.ndarray:
+    """Draw a hole that leaves every `spacing`-th pixel of every `spacing`-th row: (size, size) uint8, 1 = hole.
+
+    row, column: where the first known pixel is. Raises MaskError where there is no such grid.
+    """
+    _check_size(size)
+    if spacing < 1 or not (0 <= row < spacing and 0 <= column < spacing):
+        raise MaskError(f"a grid with a pixel known every {spacing} px, the first at {row}, {column}: there is none")
+    hole = np.ones((size, size), np.uint8)
+    hole[row::spacing, column::spacing] = 0
+    return hole
+
+
 def _check_size(size: int) -> None:
     if size < 1:
         raise MaskError(f"a hole in a picture of {size} px a side: at least 1")

@@ -27,7 +27,7 @@ from PIL import Image, ImageOps
 from pconv.data.decoding import FORMATS, MOST_BYTES, ImageError, check_size, decode_pixels, open_header
 from pconv.errors import cut
 from pconv.files import open_file, read_small, write_file
-from pconv.masks.convention import MaskError, check_hole, find_bin
+from pconv.masks.convention import MaskError, check_hole, find_bin, grid_bin
 from pconv.project import mask_folder
 
 KINDS = (*FORMATS, "GIF")
@@ -181,5 +181,5 @@ def _index_problems(rows: pd.DataFrame) -> Iterator[str]:
     if not pd.api.types.is_numeric_dtype(rows["hole_ratio"]):
         yield "a hole ratio is not a number"
     for ratio, name in zip(rows["hole_ratio"], rows["bin"], strict=True):
-        if find_bin(ratio) != name:
+        if name != grid_bin(ratio) and name != find_bin(ratio):
             yield f"a hole ratio of {ratio:g} is not in the bin {name}"

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pconv.masks.convention import BINS, MaskError, bin_name, border_share, border_width, find_bin
-from pconv.masks.drawing import draw_hole, hole_rng
+from pconv.masks.convention import BINS, MaskError, bin_name, border_share, border_width, find_bin, grid_bin
+from pconv.masks.drawing import draw_grid, draw_hole, hole_rng
 from pconv.masks.files import COLUMNS, MaskWarning, read_hole, read_index, read_index_file, write_hole
 from pconv.params import Masks, Params
 from pconv.progress import Progress
@@ -35,9 +35,9 @@ def recipes(masks: Masks, split: str, size: int) -> list[Recipe]:
     """Return what each mask of a split has to be, in order.
 
     Training and validation masks: 1 to 60 %. Test masks: masks.test for each bin, first those that touch the edge,
-    then those that keep clear of it.
+    then those that keep clear of it. Grids of known pixels have the ratio that their spacing gives them.
     """
-    if split != "test":
+    if split != "test" or masks.spacing is not None:
         return [Recipe(BINS[0][0], BINS[-1][1], border=0, touch=False)] * getattr(masks, split)
     groups = [Recipe(*bounds, border, touch=not border) for bounds in BINS for border in (0, border_width(size))]
     return [group for group in groups for _ in range(masks.test)]
@@ -67,15 +67,26 @@ def _write_split(params: Params, split: str, planned: list[Recipe]) -> None:
     partial.mkdir(parents=True)
     rows = []
     for index, recipe in enumerate(Progress(planned, desc=f"{split} masks", delay=2)):
-        hole = draw_hole(hole_rng(params.seed, split, index), params.data.size, *recipe)
+        hole = _draw(params, split, index, recipe)
         write_hole(partial / _name(index), hole)
         ratio = cv2.countNonZero(hole) / hole.size
-        rows.append([_name(index), ratio, find_bin(ratio), recipe.border])
+        rows.append(
+            [_name(index), ratio, find_bin(ratio) if params.masks.spacing is None else grid_bin(ratio), recipe.border]
+        )
     with open(partial / "index.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(rows)
     _exchange(folder, [row[0] for row in rows])
+
+
+def _draw(params: Params, split: str, index: int, recipe: Recipe) -> np.ndarray:
+    """Draw mask `index` of a split. The known pixels of a grid begin anywhere, but those of test masks in one place."""
+    rng, size, spacing = hole_rng(params.seed, split, index), params.data.size, params.masks.spacing
+    if spacing is None:
+        return draw_hole(rng, size, *recipe)
+    row, column = [(spacing - 1) // 2] * 2 if split == "test" else rng.integers(spacing, size=2).tolist()
+    return draw_grid(size, spacing, row, column)
 
 
 def _exchange(folder: Path, names: list[str]) -> None:
@@ -130,7 +141,8 @@ def summarise() -> dict:
     summary["train share"] = {name: float(shares.get(name, 0)) for name in map(bin_name, BINS)}
     constrained = index["test"]["border"] > 0
     width = index["test"]["border"].max()
-    for group, rows in (("touching", index["test"][~constrained]), ("constrained", index["test"][constrained])):
+    groups = {"touching": index["test"][~constrained], "constrained": index["test"][constrained]}
+    for group, rows in groups.items() if constrained.any() else ():  # grids have no such groups
         summary |= {f"test {group} {name}": _describe(part) for name, part in rows.groupby("bin")}
         holes = [read_hole(mask_folder("test") / name) for name in rows["file"]]
         summary[f"test {group}"] = {

@@ -129,9 +129,9 @@ def plot_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def bin_middle(name: str) -> float:
-    """Return the middle of the bin called `name`: 0.15 for "0.1-0.2"."""
-    low, high = map(float, name.split("-"))
-    return round((low + high) / 2, 4)
+    """Return the middle of the bin called `name`: 0.15 for "0.1-0.2", 0.75 for "0.75", the ratio of a grid."""
+    bounds = [float(bound) for bound in name.split("-")]
+    return round(sum(bounds) / len(bounds), 4)
 
 
 def counts(crops: Crops) -> pd.DataFrame:

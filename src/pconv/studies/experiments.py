@@ -196,7 +196,7 @@ def _read_run(one: Planned, rev: str) -> tuple[Run, dict]:
             revision.get(path, path, recursive=True)
         Path("dvc.yaml").touch()  # what makes it a project
         table, measured = measure(one, params, pd.read_csv(revision.open("reports/metrics/crops.csv")))
-        crops = f"drawn-{one.seed}"
+        crops = f"{params.masks.source}-{one.seed}"
         pictures = _pictures(one, params, crops) if one.entry.pictures and one.seed == 0 else {}
     about = {"params": _kept(one.entry.set | {"seed": one.seed})} | measured
     return Run(one.name, one.seed, crops, about, table, pictures), common
