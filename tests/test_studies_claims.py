@@ -99,6 +99,7 @@ def test_the_difference_is_the_one_that_was_put_in():
     assert part.differences["mean"].to_numpy() == pytest.approx(1.5, abs=0.05)
     assert (part.differences["low"] < part.differences["mean"]).all()
     assert (part.differences["seeds_low"] < part.differences["mean"]).all()
+    assert part.differences["ahead"].eq(1).all()  # on every photograph: the noise is small
     assert set(part.differences["seeds"]) == {3} and set(part.differences["crops"]) == {3 * 2 * CROPS}
 
 
@@ -128,7 +129,9 @@ def test_crops_that_only_one_side_has_do_not_count():
 def test_contents_that_change_one_bit_are_found():
     found = collected()
     found.about["experiments"]["partial-1"]["difference between contents"] = 2**-24
-    assert judged(found)[2].parts[0].verdict == judged(found)[2].verdict == FAILS
+    claim = judged(found)[2]
+    assert claim.parts[0].verdict == claim.verdict == FAILS
+    assert "whatever the hole holds: **does not hold**." in study.words(claim)
 
 
 def test_where_the_network_overtakes_is_said():
@@ -169,7 +172,9 @@ def test_a_mask_without_a_valid_pixel_never_becomes_full():
 
 def test_numbers_are_json_without_nan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for found in (collected(), Collected(collected().table.iloc[:0], {})):
+    apart = collected()  # bins that share no photograph, so that nobody is ahead on any
+    apart.table["photograph"] += apart.table["bin"].where(apart.table["bin"] < "0.3", "")
+    for found in (collected(), apart, Collected(collected().table.iloc[:0], {})):
         claims = study.all_claims(found, [], MASKS)
         write_metrics("claims", study.numbers(claims, found.about))
         written = json.loads((tmp_path / "reports/metrics/claims.json").read_text())
@@ -218,3 +223,10 @@ def test_a_published_plain_network_alone_decides_nothing():
     alone = study.Runs(rows("plain"), "published networks, 128 px")
     claims = judged(collected(), [alone])
     assert [len(claims[number].parts) for number in (1, 5, 6)] == [1, 2, 2]
+
+
+def test_ahead_counts_photographs_not_crops():
+    first = pd.DataFrame({"photograph": ["a", "a", "b", "c"], "seed": 0, "index": range(4), "psnr": [1.0, 9, 2, 3]})
+    row = study.compare(first, first.assign(psnr=[3.0, 3, 4, 1]), "x", "all")
+    assert row["ahead"] == 2 / 3 and row["photographs"] == 3 and row["mean"] == 1
+    assert study.compare(first, first.assign(photograph="d"), "x", "all")["ahead"] is None

@@ -38,7 +38,7 @@ class Part(NamedTuple):
     """One statement, the differences that decide it, and what they say."""
 
     statement: str
-    differences: pd.DataFrame  # comparison, holes, measure, mean, low, high, seeds_low, seeds_high, crops, photographs
+    differences: pd.DataFrame  # comparison, holes, measure, mean, low, high, seeds_low, seeds_high, ahead, ...
     verdict: str
     decides: bool = True  # whether the verdict on the claim needs this part
 
@@ -97,12 +97,16 @@ def compare(
 ) -> dict | None:
     """Return a row of differences, first minus second, or None if a group is empty.
 
-    seeds_low and seeds_high are the least and the greatest difference of a single seed.
+    seeds_low and seeds_high are the least and the greatest difference of a single seed; ahead is the share of the
+    photographs that both groups have on which the first has the higher mean.
     """
     if first.empty or second.empty:
         return None
     found = difference(first[measure], first["photograph"], second[measure], second["photograph"])
-    seeds = (first.groupby("seed")[measure].mean() - second.groupby("seed")[measure].mean()).dropna()
+    seeds, photographs = (
+        (first.groupby(by)[measure].mean() - second.groupby(by)[measure].mean()).dropna()
+        for by in ("seed", "photograph")
+    )
     return {
         "comparison": comparison,
         "holes": holes,
@@ -113,6 +117,7 @@ def compare(
         "seeds_high": seeds.max(),
         "crops": len(first),
         "photographs": first["photograph"].nunique(),
+        "ahead": float((photographs > 0).mean()) if len(photographs) else None,
     }
 
 
@@ -450,6 +455,7 @@ def tables(claim: Claim) -> list[pd.DataFrame]:
                     for title, (a, b) in spans.items()
                 },
                 **rows[["crops", "photographs"]],
+                **{"ahead on": [f"{share:.0%}" if pd.notna(share) else "" for share in rows["ahead"]]},
             )
         if len(rows):
             found.append(rows.set_index("comparison"))
@@ -474,7 +480,7 @@ def words(claim: Claim) -> str:
 def _exceptions(part: Part) -> str:
     """Name the differences that keep a statement from holding."""
     rows = part.differences
-    if part.verdict not in (FAILS, OPEN) or rows.empty:
+    if part.verdict not in (FAILS, OPEN) or "low" not in rows:
         return ""
     names = rows["holes"].where(rows["holes"] != "all", rows["comparison"])
     groups = {"below 0": rows["high"] < 0, "0 in the interval": (rows["low"] <= 0) & (rows["high"] >= 0)}
@@ -494,7 +500,7 @@ def numbers(claims: Sequence[Claim], about: dict) -> dict:
                         "statement": part.statement,
                         "verdict": part.verdict,
                         "decides": part.decides,
-                        "differences": part.differences.to_dict("records"),
+                        "differences": _records(part.differences),
                     }
                     for part in claim.parts
                 ],
@@ -502,3 +508,8 @@ def numbers(claims: Sequence[Claim], about: dict) -> dict:
             for claim in claims
         },
     }
+
+
+def _records(table: pd.DataFrame) -> list[dict]:
+    """Return the rows of a table as JSON has them: null where there is no value."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
