@@ -186,7 +186,7 @@ def test_no_method_sees_the_hole(params, monkeypatch):
 
 def test_the_table_has_every_method_on_every_crop(params):
     table = evaluate.evaluate(Constant(0.5), params)
-    about = "method bin touches_border index photograph hole_ratio thickness unreached"
+    about = "method bin touches_border index photograph hole_ratio thickness contrast unreached"
     assert list(table.columns) == f"{about} psnr ssim l1 perceptual".split()
     assert list(table["method"].unique()) == ["pconv", "mean fill", "navier-stokes"]
     assert (table.groupby(["method", "bin", "touches_border"]).size() == PER_GROUP).all()
@@ -212,6 +212,8 @@ def test_crops_and_composites_are_described_as_they_are(params):
         expected = {"ssim": metrics.ssim(comp, gt), "perceptual": PerceptualDistance()(comp, gt)}
         for measure, values in expected.items():
             np.testing.assert_allclose(rows[measure], values, rtol=1e-5)
+        mask = torch.stack([crop.mask for crop in crops])
+        np.testing.assert_allclose(rows["contrast"], metrics.contrast(gt, mask), rtol=1e-5)
         assert rows["thickness"].tolist() == [thickness(mask_to_hole(crop.mask)) for crop in crops]
 
 

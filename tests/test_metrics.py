@@ -5,7 +5,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from pconv.metrics import PSNR_MAX, l1_percent, psnr, ssim
+from pconv.masks.convention import MaskError
+from pconv.metrics import PSNR_MAX, contrast, l1_percent, psnr, ssim
 
 
 @pytest.fixture
@@ -105,3 +106,48 @@ def test_other_shapes_are_refused(measure):
         measure(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 9))
     with pytest.raises(ValueError, match=r"out: expected images \(N, 3, H, W\)"):
         measure(torch.zeros(3, 16, 16), torch.zeros(3, 16, 16))
+
+
+# Contrast
+
+
+@pytest.fixture
+def holes(pair):
+    """Return masks of three holes: one in the middle, one at a corner, single pixels."""
+    mask = torch.ones(3, 1, 40, 33)
+    mask[0, :, 10:20, 12:20] = 0
+    mask[1, :, 30:, :9] = 0
+    mask[2, :, ::7, ::5] = 0
+    return mask
+
+
+def test_contrast_is_the_deviation_in_a_window_around_each_pixel_of_the_hole(pair, holes):
+    """Windows of 3 x 3 px, since 33 // 32 = 1, one by one in float64 and cut off at the edges of the image."""
+    _, gt = pair
+    for image, mask, found in zip(numpy64(gt), holes[:, 0].numpy(), contrast(gt, holes), strict=True):
+        windows = [image[:, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] for y, x in np.argwhere(mask == 0)]
+        expected = np.sqrt(np.mean([window.var(axis=(1, 2)) for window in windows]))
+        assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_contrast_does_not_depend_on_brightness_and_grows_in_proportion(pair, holes):
+    _, gt = pair
+    soft = contrast(0.2 + gt / 4, holes)
+    torch.testing.assert_close(4 * soft, contrast(gt, holes), rtol=1e-5, atol=0)
+    assert (contrast(torch.full_like(gt, 0.3), holes) < 1e-7).all()
+
+
+def test_contrast_without_a_hole_is_unknown(pair, holes):
+    _, gt = pair
+    holes[1] = 1
+    assert contrast(gt, holes).isnan().tolist() == [False, True, False]
+
+
+def test_contrast_refuses_what_does_not_fit(pair, holes):
+    _, gt = pair
+    with pytest.raises(ValueError, match=r"mask: expected \(3, 1, 40, 33\)"):
+        contrast(gt, holes[..., 1:])
+    with pytest.raises(MaskError, match="0 \\(hole\\) and 1"):
+        contrast(gt, holes / 2)
+    with pytest.raises(ValueError, match="gt: expected values from 0 to 1"):
+        contrast(255 * gt, holes)

@@ -31,6 +31,7 @@ from pconv import baselines, losses, metrics
 from pconv.data.tensors import to_tensor
 from pconv.masks import convention
 from pconv.params import Terms
+from pconv.perceptual import PerceptualDistance
 
 refusals = partial(tensors.refusals, __name__)
 
@@ -112,9 +113,26 @@ for value, share in ((0.0, 1), (1.0, 0)):
 
 MEASURED = "tensors to measure"
 FAR = {name: VALUES[name] for name in ("0..255", "infinity")} | {"standardised": (IMAGE - 2.5, r"-2")}
-for name, measure in (("L1", metrics.l1_percent), ("PSNR", metrics.psnr), ("SSIM", metrics.ssim)):
-    images = OTHERS | SHAPES | TYPES
-    small = {"10 px": (IMAGE[..., :10], TRUTH[..., :10], r"11 x 11 px")} if name == "SSIM" else {}
+TOO_SMALL = {
+    "SSIM": {"10 px": (IMAGE[..., :10], TRUTH[..., :10], r"11 x 11 px")},
+    "perceptual distance": {"7 px": (IMAGE[..., :7], TRUTH[..., :7], r"8 x 8 px")},
+}
+
+
+@cache
+def perceptual() -> PerceptualDistance:
+    """Return the distance with its network, which is read once."""
+    return PerceptualDistance()
+
+
+MEASURES = {
+    "L1": metrics.l1_percent,
+    "PSNR": metrics.psnr,
+    "SSIM": metrics.ssim,
+    "perceptual distance": lambda out, gt: perceptual()(out, gt),
+}
+for name, measure in MEASURES.items():
+    images, small = OTHERS | SHAPES | TYPES, TOO_SMALL.get(name, {})
     refusals(MEASURED, name, measure, (IMAGE, TRUTH), images | FAR, images | VALUES, others=small | empty(IMAGE, TRUTH))
 
     @right(MEASURED, f"{name}: one of two predictions holds NaN")
@@ -128,6 +146,11 @@ for name, measure in (("L1", metrics.l1_percent), ("PSNR", metrics.psnr), ("SSIM
     @right(MEASURED, f"{name}: memory in another order")
     def _(folder, measure=measure):
         assert torch.allclose(measure(TURNED, TRUTH), measure(TURNED.contiguous(), TRUTH))
+
+
+refusals(
+    MEASURED, "contrast", metrics.contrast, (TRUTH, MASK), OTHERS | SHAPES | TYPES | VALUES, OTHER_MASKS | MASKS | HALF
+)
 
 
 # Baselines
@@ -196,6 +219,7 @@ HOLES = {
 }
 refusals(HELD, "hole_to_mask", convention.hole_to_mask, (), others=HOLES)
 refusals(HELD, "dilate", lambda hole: convention.dilate(hole, 3), (), others=HOLES)
+refusals(HELD, "thickness", convention.thickness, (), others=HOLES | {"all hole": (HOLE + 1, r"valid pixels")})
 refusals(HELD, "border_share", lambda hole: convention.border_share(hole, 1), (), others=HOLES)
 SINGLE_MASKS = {
     "a batch": (MASK, r"\(2, 1, 32, 32\)"),

@@ -153,10 +153,10 @@ def evaluate(model: nn.Module, params: Params, published: nn.Module | None = Non
     """Measure the model ("pconv"), a published one, if any, and each of params.evaluate.baselines on every test crop.
 
     Returns one row per method and crop: method, bin, touches_border (whether the hole reaches an edge of the image),
-    index, photograph, hole_ratio, thickness (px, the largest width of the hole), unreached (px of the hole that a
-    network, for baselines the model, has nothing to predict from, which are grey and measured as such), psnr (dB),
-    ssim, l1 (percent), perceptual (the distance of pconv.perceptual). Raises EvaluationError where a result is not
-    finite.
+    index, photograph, hole_ratio, thickness (px, the largest width of the hole), contrast (of the photograph around the
+    hole, see pconv.metrics), unreached (px of the hole that a network, for baselines the model, has nothing to predict
+    from, which are grey and measured as such), psnr (dB), ssim, l1 (percent), perceptual (the distance of
+    pconv.perceptual). Raises EvaluationError where a result is not finite.
     """
     crops, names, networks = Crops(params), params.evaluate.baselines, _networks(model, published)
     distance = PerceptualDistance().to(_device(model))
@@ -175,6 +175,7 @@ def evaluate(model: nn.Module, params: Params, published: nn.Module | None = Non
 
 def _describe(model: nn.Module, crops: Sequence[Crop]) -> list[dict]:
     """Return what the table says of each crop that does not depend on how it was filled."""
+    gt, mask = (torch.stack([getattr(one, name) for one in crops]) for name in ("gt", "mask"))
     return [
         {
             "bin": one.bin,
@@ -183,15 +184,16 @@ def _describe(model: nn.Module, crops: Sequence[Crop]) -> list[dict]:
             "photograph": one.photograph,
             "hole_ratio": one.hole_ratio,
             "thickness": thickness(mask_to_hole(one.mask)),
+            "contrast": float(contrast),
             "unreached": missed,
         }
-        for one, missed in zip(crops, _unreached(model, crops), strict=True)
+        for one, contrast, missed in zip(crops, metrics.contrast(gt, mask), _unreached(model, mask), strict=True)
     ]
 
 
-def _unreached(model: nn.Module, crops: Sequence[Crop]) -> list[int]:
-    """Return the number of pixels of each crop's hole that the model has nothing to predict from."""
-    reached = model.reached(torch.stack([c.mask for c in crops]).to(_device(model)))
+def _unreached(model: nn.Module, mask: Tensor) -> list[int]:
+    """Return the number of pixels of each hole that the model has nothing to predict from."""
+    reached = model.reached(mask.to(_device(model)))
     return (reached == 0).flatten(1).sum(1).tolist()
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 
 from torch import Tensor
+from torch.nn import functional as F
 
-from pconv.checks import check_images, check_range
+from pconv.checks import check_images, check_mask, check_range
 
 PSNR_MAX = 100.0  # dB; identical images, whose PSNR is infinite, count as this: a JSON file holds no infinity
 WINDOW = 11  # px; of SSIM
@@ -45,6 +46,26 @@ def ssim(out: Tensor, gt: Tensor) -> Tensor:
         out, gt, data_range=1.0, sigma=1.5, kernel_size=WINDOW, reduction="none"
     )
     return values.float()
+
+
+def contrast(gt: Tensor, mask: Tensor) -> Tensor:
+    """Return how much images vary around each pixel of their holes: (N,) float32, in the range of values.
+
+    The standard deviation in a square window of about 1/16 of the shorter side, as a root mean square over the channels
+    and the pixels of the hole; near an edge the window is what lies in the image. Masks are (N, 1, H, W), 1 where
+    valid; without a hole the result is NaN.
+    """
+    check_images(gt=gt)
+    check_range("gt", gt)
+    check_mask(mask, gt)
+    radius = min(gt.shape[2:]) // 32
+
+    def local_mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+
+    image, hole = gt.double(), 1 - mask.double()
+    variance = (local_mean(image.square()) - local_mean(image).square()).clamp(min=0).mean(1, keepdim=True)
+    return ((variance * hole).sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3))).sqrt().float()
 
 
 def checked(out: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
