@@ -25,7 +25,7 @@ from common import changed, machine
 from pconv.evaluate import evaluate
 from pconv.params import Params, flat, load_params
 from pconv.project import model_folder, project_root
-from pconv.studies.evaluate import headline
+from pconv.studies.evaluate import means
 from pconv.train import finish
 from pconv.training.loading import ValidationCrops
 from pconv.training.trainer import Trainer
@@ -52,7 +52,7 @@ def measure(case: str) -> dict:
     params, began = changed(asked, CASES[case][0]), time.monotonic()
     metrics = {f"stage{stage}": train(params, asked, stage) for stage in (1, 2)}
     model = load_model(model_folder(2) / "best.safetensors")
-    metrics["evaluate"] = headline(evaluate(model, asked))
+    metrics["evaluate"] = means(evaluate(model, asked))
     about = {"case": case, "seed": params.seed, "precision": metrics["stage1"]["precision"]}
     about |= machine(torch.device("cpu")) | {name: os.environ.get(name, "") for name in SETTINGS}
     return about | {"seconds": round(time.monotonic() - began)} | flat(metrics)

@@ -9,7 +9,7 @@ import pytest
 from repository import ENVIRONMENT, ROOT, run
 from ruamel.yaml import YAML
 
-from pconv.params import flat
+from pconv.params import flat, load_params
 from pconv.reproduced import HEADLINES, ReproducedError, report, trained, verdict
 
 PSNRS = [27.0, 28.0, 29.0]  # mean 28, standard deviation 1
@@ -200,6 +200,8 @@ def committed():
 
 @pytest.mark.parametrize("start", HEADLINES)
 def test_every_headline_is_in_the_committed_metrics(start):
+    if start == "evaluate.published" and load_params(ROOT / "params.yaml").evaluate.published is None:
+        pytest.skip("the committed run names no published weights")
     assert [key for key in committed() if f"{key}.".startswith(f"{start}.")]
 
 
@@ -209,6 +211,8 @@ def test_the_committed_run_is_as_its_measured_spread_expects():
     assert {key: params[key] for key in spread["params"] if key in params} == spread["params"]
     starts = [start for start, rule in HEADLINES.items() if rule is trained]
     numbers = {key: value for key, value in committed().items() if f"{key}.".startswith(tuple(f"{s}." for s in starts))}
-    for key, value in numbers.items():
-        expected = trained(key, value, spread["runs"])
-        assert expected.low < value < expected.high, key
+    measured = set().union(*spread["runs"])
+    assert numbers.keys() - measured <= {"evaluate.pconv.perceptual"}  # which is younger than the spread
+    for key in numbers.keys() & measured:
+        expected = trained(key, numbers[key], spread["runs"])
+        assert expected.low < numbers[key] < expected.high, key
