@@ -112,6 +112,15 @@ def test_one_bin_where_it_is_not_so_is_named():
     assert "**does not hold**; below 0: 0.3-0.4." in study.words(claim)
 
 
+def test_seeds_that_disagree_are_named_whatever_the_verdict():
+    found = collected(unfrozen=-1)
+    other = (found.table["experiment"] == "unfrozen") & (found.table["seed"] == 1)
+    found.table.loc[other, "psnr"] += 1.5
+    claim = judged(found)[3]
+    assert claim.verdict == HOLDS
+    assert "**holds**; seeds disagree in sign: frozen - unfrozen." in study.words(claim)
+
+
 def test_a_published_pair_has_its_say():
     pair = study.Runs(pd.concat([rows("partial"), rows("plain", 1)], ignore_index=True), "published networks, 128 px")
     alone = study.Runs(rows("partial"), "published networks, 256 px")

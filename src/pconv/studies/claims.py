@@ -478,12 +478,14 @@ def words(claim: Claim) -> str:
 
 
 def _exceptions(part: Part) -> str:
-    """Name the differences that keep a statement from holding."""
+    """Name the differences that keep a statement from holding, and those of which the seeds disagree."""
     rows = part.differences
-    if part.verdict not in (FAILS, OPEN) or "low" not in rows:
+    if "low" not in rows:
         return ""
     names = rows["holes"].where(rows["holes"] != "all", rows["comparison"])
-    groups = {"below 0": rows["high"] < 0, "0 in the interval": (rows["low"] <= 0) & (rows["high"] >= 0)}
+    groups = {"seeds disagree in sign": (rows["seeds_low"] < 0) & (rows["seeds_high"] > 0)}
+    if part.verdict in (FAILS, OPEN):
+        groups |= {"below 0": rows["high"] < 0, "0 in the interval": (rows["low"] <= 0) & (rows["high"] >= 0)}
     return "".join(f"; {title}: {', '.join(names[which])}" for title, which in groups.items() if which.any())
 
 
