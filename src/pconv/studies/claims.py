@@ -414,8 +414,8 @@ def data_words(about: dict, published: Sequence[Runs]) -> str:
             f"Trained in {about['precision']}.",
             _start_words(about["experiments"]),
         ]
-    names = ", ".join(runs.name for runs in published) or "none"
-    return "\n\n".join([*lines, f"Tables of published networks: {names}."])
+    sizes = ", ".join(runs.name.removeprefix("published networks, ") for runs in published) or "none"
+    return "\n\n".join([*lines, f"Published networks whose results on test crops are there: {sizes}."])
 
 
 def _start_words(found: dict) -> str:
