@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from dvc.api import DVCFileSystem
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
@@ -300,7 +301,7 @@ def main() -> None:
         else:
             added, missing = collect()
             print(f"{len(added)} experiments added to claims/results; not finished: {', '.join(missing) or 'none'}")
-    except (PConvError, OSError, subprocess.CalledProcessError) as error:
+    except (PConvError, DvcException, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 
