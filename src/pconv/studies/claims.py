@@ -397,7 +397,8 @@ def experiments(about: dict) -> pd.DataFrame:
         seed = changes.pop("seed")
         row = rows.setdefault(name.rpartition("-")[0], {"seeds": []})
         row["seeds"].append(str(seed))
-        row["differs in"] = ", ".join(f"{key} = {value}" for key, value in changes.items()) or "nothing"
+        trained = {key: value for key, value in changes.items() if not key.startswith("evaluate.")}
+        row["differs in"] = ", ".join(f"{key} = {value}" for key, value in trained.items()) or "nothing"
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["seeds", "differs in"])
     return table.assign(seeds=table["seeds"].map(", ".join)).rename_axis("experiment")
 
