@@ -11,6 +11,9 @@ from repository import ENVIRONMENT, ROOT, run
 from ruamel.yaml import YAML
 from torch import nn
 
+from pconv.data.crops import random_crop
+from pconv.data.decoding import read_image
+from pconv.data.sources import unpack
 from pconv.evaluate import OURS, Crops, evaluate
 from pconv.notebook import write_metrics
 from pconv.params import flat, load_params
@@ -195,9 +198,21 @@ def test_a_finished_experiment_is_collected(finished):
         np.testing.assert_allclose(rows["psnr"], expected["psnr"], atol=6e-4)
         assert rows["photograph"].tolist() == expected["photograph"].tolist()
     assert found.table.query("experiment == 'drawn'")["method"].unique().tolist() == ["mean fill"]
-    truth = np.hstack([(255 * c.gt.permute(1, 2, 0)).round().byte().numpy() for c in Crops(params).one_per_bin()])
-    assert np.array_equal(read_picture("truth-drawn-0"), truth)
-    assert read_picture("partial-0").shape == truth.shape == read_picture("holes-drawn-0").shape
+    truth, holes, filled = (read_picture(name) for name in ("truth-drawn-0", "holes-drawn-0", "partial-0"))
+    masks = np.hstack([c.mask[0].numpy() for c in Crops(params).one_per_bin()])
+    assert np.array_equal(holes[..., 0] == 0, masks == 1)
+    assert np.array_equal(filled[masks == 1], truth[masks == 1]) and not np.array_equal(filled, truth)
+
+
+def test_pictures_show_packaged_photographs_alone(finished):
+    """Those of a folder may not be passed on."""
+    collect()
+    truth, size = read_picture("truth-drawn-0"), load_params().data.size
+    unpacked = [read_image(finished / "x" / name) for name in unpack("test", finished / "x")]
+    for i in range(truth.shape[1] // size):
+        photograph = unpacked[i % len(unpacked)]
+        expected = random_crop(photograph, size, load_params().data.crop, np.random.default_rng(i))
+        assert np.array_equal(truth[:, i * size : (i + 1) * size], expected)
 
 
 def test_collecting_again_adds_nothing(finished):

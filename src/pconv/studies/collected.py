@@ -7,7 +7,7 @@ the same test crops share the description of these and the results of the classi
     crops-SET.csv            what each test crop is; SET is the kind of masks and the seed
     baselines-SET.csv        what the classical methods reach on them
     NAME-SEED.csv            what the network of an experiment reaches on them; also in other states, by method
-    NAME-SEED.webp           its composites of the first crop of each bin, beside holes-SET.webp and truth-SET.webp
+    NAME-SEED.webp           its composites of a packaged photograph for each bin; truth-SET.webp, holes-SET.webp
 """
 
 from __future__ import annotations

@@ -29,9 +29,13 @@ from dvc.repo import Repo
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 
+from pconv.data.crops import random_crop
+from pconv.data.decoding import read_image
 from pconv.data.manifest import manifest_path
+from pconv.data.sources import unpack
+from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError, cut
-from pconv.evaluate import BATCH, OURS, Crop, Crops, composites, evaluate
+from pconv.evaluate import BATCH, OURS, Crops, composites, evaluate
 from pconv.inpaint import composite
 from pconv.params import NEUTRAL, Params, Section, flat, load_params
 from pconv.progress import say
@@ -270,8 +274,17 @@ def largest_difference(model: PConvUNet, crops: Crops) -> float:
 
 
 def _pictures(one: Planned, params: Params, crops: str) -> dict[str, np.ndarray]:
-    """Return the composites of the first crop of each bin side by side, and so the truth, and the holes in white."""
-    samples: list[Crop] = Crops(params).one_per_bin()
+    """Return the composites of a crop for each bin side by side, and so the truth, and the holes in white.
+
+    Only the masks are those of the test: the photographs are the packaged ones, which may be passed on, whichever the
+    networks were trained on.
+    """
+    photographs = [read_image(Path("shown") / name) for name in unpack("test", Path("shown"))]
+    samples = []
+    for i, crop in enumerate(Crops(params).one_per_bin()):
+        photograph, rng = photographs[i % len(photographs)], np.random.default_rng(i)
+        square = random_crop(photograph, params.data.size, params.data.crop, rng)
+        samples.append(crop._replace(gt=to_tensor(square)))
     model = load_model(model_folder(2) / "best.safetensors")
     rows = {
         one.title: composites(model, [], samples)[OURS],
