@@ -56,7 +56,7 @@ table(FILES, load, {
     "with the line ends of Windows": (GOOD.replace(", ", ",\r\n ").encode(), None),
     "in UTF-16": (GOOD.encode("utf-16"), None),
     "with comments and a document's start": (f"# smoke\n---\n{GOOD}\n...\n", None),
-    "with an anchor that is used": (changed("masks", "{train: &n 4, val: *n, test: *n}"), None),
+    "with an anchor that is used": (changed("masks", "{source: drawn, train: &n 4, val: *n, test: *n}"), None),
     "empty": ("", r"params\.yaml: .*found nothing"),
     "only a comment": ("# nothing\n", r"params\.yaml: .*found nothing"),
     "a number": ("3", r"params\.yaml: .*found int"),
