@@ -68,22 +68,22 @@ def test_experiments(smoke_copy):
         reduce(getitem, sections, expected)[leaf] = float(value)
         assert YAML(typ="safe").load(at(smoke_copy, revisions[name], "params.yaml")) == expected
     rerun = run(
-        smoke_copy, "git", "diff", "--name-only", "HEAD", revisions["late-style"], "--", "reports/notebooks"
+        smoke_copy, "git", "diff", "--name-only", "HEAD", revisions["no-style"], "--", "reports/notebooks"
     ).stdout
     assert sorted(rerun.split()) == [
-        f"reports/notebooks/{name}.ipynb" for name in ("04-train-stage1", "04-train-stage2", "05-evaluate")
+        f"reports/notebooks/{name}.ipynb" for name in ("04-train-stage2", "05-evaluate")
     ]
 
     said = execute(smoke_copy, show)
     assert max(len(line.rstrip()) for line in said.splitlines() if "file://" not in line) <= WIDTH, said
     shown = re.sub(r"\s+", " ", said)
-    for text in (*names, "psnr", "psnr_gain", "stage1.style", "model.width", "params.yaml loss.stage1.style 120.0 0"):
+    for text in (*names, "psnr", "psnr_gain", "stage2.style", "model.width", "params.yaml loss.stage2.style 120.0 0"):
         assert text in shown
     assert (smoke_copy / "dvc_plots" / "index.html").is_file()
     compared = nbformat.read(smoke_copy / "reports/notebooks/06-compare.ipynb", as_version=4)
     words = compared.cells[-1].outputs[0]["data"]["text/markdown"]
-    assert words.startswith("3 runs were compared. They differ in model.width, loss.stage1.style.")
-    assert "- late-style (loss.stage1.style = 0): " in words and "- width-16 (model.width = 16): " in words
+    assert words.startswith("3 runs were compared. They differ in model.width, loss.stage2.style.")
+    assert "- no-style (loss.stage2.style = 0): " in words and "- width-16 (model.width = 16): " in words
 
     run(smoke_copy, "git", "add", "-A")  # what was drawn for comparison goes
     run(smoke_copy, "git", "reset", "-q", "--hard")
