@@ -1,10 +1,10 @@
 """Find the default that gives the best pictures in ten minutes: train each candidate, measure on validation crops.
 
-    python benchmarks/trials.py --seconds 400 [--only NAME ...]
+    python benchmarks/trials.py --seconds 300 [--seeds 0 1 2] [--only NAME ...]
 
 Every candidate changes the keys of params.yaml that CANDIDATES names, and trains both stages for as many steps as fit
 into the same time at the speed of the fastest step of a warm-up, so that a busy machine favours none. The test
-photographs play no part. The results go to reports/trials.csv, with one row for each candidate, and crops to
+photographs play no part. The results go to reports/trials.csv, with one row for each candidate and seed, and crops to
 reports/trials.jpg.
 """
 
@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -23,14 +24,21 @@ from common import changed
 from pconv.baselines import fill
 from pconv.figures import encode, masked, picture_grid
 from pconv.hardware import keep_memory
-from pconv.losses import InpaintingLoss
 from pconv.masks.convention import compose
 from pconv.metrics import l1_percent, psnr, ssim
-from pconv.params import Params, Terms, load_params
+from pconv.params import Params, load_params
+from pconv.perceptual import PerceptualDistance
 from pconv.project import project_root
 from pconv.train import finish
 from pconv.training.loading import ValidationCrops
 from pconv.training.trainer import Trainer
+
+
+class Candidate(NamedTuple):
+    """Changes to params.yaml, and the share of the time that stage 2 gets."""
+
+    changes: dict = {}
+    stage2: float = 0.2
 
 
 def both_stages(**weights: float) -> dict:
@@ -38,46 +46,46 @@ def both_stages(**weights: float) -> dict:
     return {f"loss.stage{stage}.{term}": weight for stage in (1, 2) for term, weight in weights.items()}
 
 
+PIXELS = {"loss.stage1.perceptual": 0.0, "loss.stage1.style": 0.0}
 CANDIDATES = {
-    "default": {},
-    "colours as they are": {"train.recolour": False},
-    "half the learning rate": {"train.stage1.lr": 0.002},
-    "batch 8": {"train.batch": 8},
-    "width 24": {"model.width": 24},
-    "width 48": {"model.width": 48},
-    "depth 5": {"model.depth": 5},
-    "style 120 (the paper)": both_stages(style=120.0),
-    "style 10": both_stages(style=10.0),
-    "perceptual 0.05 (the paper)": both_stages(perceptual=0.05),
-    "L1 and tv only": both_stages(perceptual=0.0, style=0.0),
-    "random VGG": {"loss.vgg": "random"},
-    "float32": {"train.precision": "float32"},
+    "all terms in both stages": Candidate(both_stages(perceptual=0.02, style=1.0), 0.3),
+    "pixel terms first": Candidate(PIXELS),
+    "pixel terms only": Candidate(both_stages(perceptual=0.0, style=0.0)),
+    "half the time in stage 2": Candidate(PIXELS, 0.5),
+    "half the learning rate": Candidate(PIXELS | {"train.stage1.lr": 0.002, "train.stage1.lr_end": 0.0005}),
+    "lower rate at the end": Candidate(PIXELS | {"train.stage1.lr_end": 0.0002}),
+    "batch 8": Candidate(PIXELS | {"train.batch": 8}),
+    "width 24": Candidate(PIXELS | {"model.width": 24}),
+    "width 48": Candidate(PIXELS | {"model.width": 48}),
+    "depth 5": Candidate(PIXELS | {"model.depth": 5}),
+    "colours as they are": Candidate(PIXELS | {"train.recolour": False}),
 }
-STAGE1_SHARE = 0.7  # of the steps
-EPOCHS = (7, 3)
+EPOCHS = {1: 7, 2: 3}
 
 
-def seconds_per_step(params: Params, steps: int = 12) -> float:
-    """Return the time of the fastest of a few training steps, which other work on the machine disturbs least."""
-    trainer, fastest = Trainer(params, 1), float("inf")
-    batches = trainer.batches()
+def seconds_per_step(params: Params, stage: int, steps: int = 12) -> float:
+    """Return the time of the fastest of a few training steps with the loss of a stage.
+
+    It is the processor's time, divided by the threads that share it, which other work on the machine hardly changes.
+    """
+    terms = getattr(params.loss, f"stage{stage}").model_dump()
+    trainer = Trainer(changed(params, {f"loss.stage1.{term}": weight for term, weight in terms.items()}), 1)
+    batches, fastest = trainer.batches(), float("inf")
     for _ in range(steps):
         batch = next(batches)
-        start = time.perf_counter()
+        start = time.process_time()
         trainer.train_step(*batch, trainer.plan.schedule.lr)
-        fastest = min(fastest, time.perf_counter() - start)
-    return fastest
+        fastest = min(fastest, time.process_time() - start)
+    return fastest / torch.get_num_threads()
 
 
-def with_steps(params: Params, steps: int) -> Params:
-    """Return the parameters with a number of steps divided among stages and epochs."""
-    shares = (STAGE1_SHARE, 1 - STAGE1_SHARE)
-    per_epoch = [max(1, round(steps * share / epochs)) for share, epochs in zip(shares, EPOCHS, strict=True)]
-    return changed(
-        params,
-        {f"train.stage{i + 1}.steps": per_epoch[i] for i in (0, 1)}
-        | {f"train.stage{i + 1}.epochs": EPOCHS[i] for i in (0, 1)},
-    )
+def with_steps(params: Params, seconds: dict[int, float]) -> Params:
+    """Return the parameters with as many steps in each stage as its seconds allow."""
+    changes = {}
+    for stage, epochs in EPOCHS.items():
+        steps = seconds[stage] / seconds_per_step(params, stage)
+        changes |= {f"train.stage{stage}.epochs": epochs, f"train.stage{stage}.steps": max(1, int(steps / epochs))}
+    return changed(params, changes)
 
 
 def project(folder: Path, root: Path) -> None:
@@ -95,35 +103,36 @@ def validation_batch(params: Params):
 
 @torch.inference_mode()
 def measure(model, params: Params) -> tuple[dict, torch.Tensor]:
-    """Return metrics and unweighted loss terms (with the packaged VGG) of the composites, and the composites."""
+    """Return the means of all measures of the composites, the PSNR relative to two baselines, and the composites."""
     gt, mask = validation_batch(params)
-    out = model.float().eval()(gt, mask).clamp(0, 1)
-    comp = compose(gt, out, mask)
-    filled = torch.stack([fill("mean fill", image, m) for image, m in zip(gt, mask, strict=True)])
-    terms = InpaintingLoss(Terms(), "packaged").terms(out, gt, mask)
-    gain = psnr(comp, gt).mean() - psnr(filled, gt).mean()
-    row = {"L1 %": l1_percent(comp, gt).mean(), "PSNR": psnr(comp, gt).mean(), "SSIM": ssim(comp, gt).mean()}
-    row |= {"dB over mean fill": gain, "perceptual": terms["perceptual"], "style": terms["style"]}
-    return {name: value.item() for name, value in row.items()}, comp
+    comp = compose(gt, model.float().eval()(gt, mask).clamp(0, 1), mask)
+    row = {"PSNR": psnr(comp, gt), "SSIM": ssim(comp, gt), "L1 %": l1_percent(comp, gt)}
+    row["perceptual distance"] = PerceptualDistance()(comp, gt)
+    for name in ("mean fill", "telea"):
+        filled = torch.stack([fill(name, image, m) for image, m in zip(gt, mask, strict=True)])
+        row[f"dB over {name}"] = row["PSNR"] - psnr(filled, gt)
+    return {name: values.mean().item() for name, values in row.items()}, comp
 
 
-def trial(params: Params, seconds: float) -> tuple[dict, torch.Tensor]:
+def trial(params: Params, candidate: Candidate, seed: int, seconds: float) -> tuple[dict, torch.Tensor]:
     """Train a candidate for so long, and measure it; returns its row and the composites."""
-    pace = seconds_per_step(params)
-    params = with_steps(params, int(seconds / pace))
-    for stage in (1, 2):
+    params = changed(params, candidate.changes | {"seed": seed})
+    shares = {1: 1 - candidate.stage2, 2: candidate.stage2}
+    params = with_steps(params, {stage: seconds * share for stage, share in shares.items()})
+    for stage in shares:
         finish(stage)
         trainer = Trainer(params, stage)
         trainer.run()
         finish(stage)
     row, comp = measure(trainer.state.model, params)
-    steps = sum(s.epochs * s.steps for s in (params.train.stage1, params.train.stage2))
-    return {"steps": steps, "ms per step": round(1000 * pace), **row}, comp
+    steps = {f"steps {n}": s.epochs * s.steps for n, s in ((1, params.train.stage1), (2, params.train.stage2))}
+    return {**steps, **row}, comp
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=400)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     options = parser.parse_args()
     keep_memory()
@@ -133,16 +142,17 @@ def main() -> None:
         project(Path(scratch), root)
         os.chdir(scratch)
         gt, mask = validation_batch(params)
-        rows, pictures = {}, [list(gt[:8]), [masked(g, m) for g, m in zip(gt[:8], mask, strict=False)]]
+        rows, pictures = [], {"truth": gt, "masked": [masked(g, m) for g, m in zip(gt[:8], mask, strict=False)]}
         for name in options.only:
-            candidate = changed(params, CANDIDATES[name])
-            rows[name], comp = trial(candidate, options.seconds)
-            pictures.append(list(comp[:8]))
-            table = pd.DataFrame.from_dict(rows, orient="index").round(4)
-            table.to_csv(target / "trials.csv", index_label="candidate")
-            figure = picture_grid(pictures, labels=["truth", "masked", *rows])
-            (target / "trials.jpg").write_bytes(encode(figure, photographs=True))
-            print(table.to_string(), flush=True)
+            for seed in options.seeds:
+                row, comp = trial(params, CANDIDATES[name], seed, options.seconds)
+                rows.append({"candidate": name, "seed": seed, **row})
+                pictures.setdefault(name, comp)
+                table = pd.DataFrame(rows).round(4)
+                table.to_csv(target / "trials.csv", index=False)
+                figure = picture_grid([list(row[:8]) for row in pictures.values()], labels=list(pictures))
+                (target / "trials.jpg").write_bytes(encode(figure, photographs=True))
+                print(table.to_string(index=False), flush=True)
 
 
 if __name__ == "__main__":
