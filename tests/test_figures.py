@@ -47,6 +47,16 @@ def plot():
     return training_curves([{"step": step, **dict.fromkeys(terms, 1 / (step + 1))} for step in range(5)])
 
 
+@pytest.mark.parametrize("absent", [(), ("style",), ("perceptual", "style")])
+def test_terms_of_weight_0_have_no_panel(absent):
+    values = {term: 0 if term in absent else 0.5 for term in TERMS}
+    history = [{"step": 1, **{f"{split}/{term}": values[term] for term in TERMS for split in ("train", "val")}}]
+    titles = [
+        axis.get_title().removeprefix("composite: ").split(",")[0].lower() for axis in training_curves(history).axes
+    ]
+    assert titles == [term for term in TERMS if term not in absent]
+
+
 def decode(file: bytes):
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 

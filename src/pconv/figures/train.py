@@ -17,11 +17,17 @@ def training_samples(samples) -> Figure:
 def training_curves(history) -> Figure:
     """Draw the loss, its unweighted terms and the composite's L1 and PSNR over the steps, training and validation.
 
-    history: rows {step, train/..., val/...} of pconv.training.trainer.Result.
+    history: rows {step, train/..., val/...} of pconv.training.trainer.Result. Terms of weight 0, which are not computed
+    and 0 throughout, are left out.
     """
-    terms = [key.removeprefix("val/") for key in history[-1] if key.startswith("val/")]
-    figure = Figure(figsize=(11, 5.2))
-    for axis, term in zip(figure.subplots(2, 4).flat, terms, strict=True):
+    last = history[-1]
+    terms = [key.removeprefix("val/") for key in last if key.startswith("val/") and last[key] != 0]
+    columns = (len(terms) + 1) // 2
+    figure = Figure(figsize=(2.75 * columns, 5.2))
+    axes = list(figure.subplots(2, columns).flat)
+    for axis in axes[len(terms) :]:
+        axis.remove()
+    for axis, term in zip(axes, terms, strict=False):
         for split, style in (("train", "-"), ("val", "o-")):
             points = [(row["step"], row[f"{split}/{term}"]) for row in history if f"{split}/{term}" in row]
             if points:
