@@ -321,11 +321,14 @@ def test_the_kernel_is_told_whether_a_terminal_shows_stderr(monkeypatch, termina
     assert os.environ.get("PCONV_TTY") == told
 
 
-@pytest.mark.parametrize("given, wanted", [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
-def test_threads_do_not_wait_in_a_busy_loop_unless_asked_to(monkeypatch, given, wanted):
+@pytest.mark.parametrize(
+    "given, wanted", [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_wait_only_briefly_in_a_busy_loop_unless_asked_to(monkeypatch, given, wanted):
     monkeypatch.setattr(os, "environ", dict(given))
     prepare_environment()
-    assert os.environ["OMP_WAIT_POLICY"] == wanted
+    assert os.environ.get("GOMP_SPINCOUNT") == wanted
+    assert os.environ.get("OMP_WAIT_POLICY") == given.get("OMP_WAIT_POLICY")
 
 
 @pytest.mark.parametrize(
