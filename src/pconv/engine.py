@@ -136,8 +136,8 @@ def _wrong(name: str, value, kind) -> str | None:
 def prepare_environment() -> None:
     """Set what the kernel inherits: a fixed hash seed, how threads wait, PCONV_TTY if progress may redraw its line."""
     os.environ["PYTHONHASHSEED"] = "0"
-    # By default OpenMP's threads wait for each other in a busy loop. Where another program needed a core, that took three
-    # times as long (two cores), but sleeping at once costs a third where none does. So they spin briefly, then sleep.
+    # By default OpenMP's threads wait for each other in a busy loop. Where another program needed a core, that took
+    # three times as long (two cores); but where none does, sleeping at once costs a third. So they spin, then sleep.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.pop("PCONV_TTY", None)
