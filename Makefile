@@ -7,7 +7,8 @@ PYTHON ?= $(firstword $(foreach p,$(PYTHONS),$(if $(shell $p -c '$(NEW_ENOUGH)' 
 IN_ENV = export PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONUTF8=1;
 PAPERMILL = PYTHONPATH=src papermill --engine reproducible --log-level WARNING --no-progress-bar
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USE_PEP517=1 .venv/bin/pip install --quiet
-PYTEST = pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+# Threads of several test processes on the same cores soon stop waiting for each other in a busy loop.
+PYTEST = GOMP_SPINCOUNT=10000 pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 stop = { echo "make: $(1)" >&2; exit 1; }
 
 .PHONY: help repro reproduced test arithmetic lab compare claims collect bench lock check

@@ -95,8 +95,10 @@ def test_a_run_killed_in_training_ends_with_the_same_weights(smoke, smoke_copy):
     deadline = time.monotonic() + PATIENCE
     while len(list(state.glob("step-*"))) < 2 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
-    for victim in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-        victim.send_signal(signal.SIGKILL)
+    victims = psutil.Process(process.pid).children(recursive=True)
+    process.kill()  # first: it would write its lock file when a child ends, and leave half of it
+    for victim in victims:
+        victim.kill()
     process.wait()
     reached = max(int(path.name.removeprefix("step-")) for path in state.glob("step-*"))
     assert 0 < reached < 20, "the kill came too early or too late to prove anything"
@@ -291,7 +293,8 @@ def test_committed_reports_are_in_step_with_the_code():
 def test_params_yaml_is_the_embedded_default():
     params = load_params(ROOT / "params.yaml")
     assert (params.data.source, params.data.size, params.loss.vgg) == ("packaged", 128, "packaged")
-    assert min(*params.loss.stage1.model_dump().values(), *params.loss.stage2.model_dump().values()) > 0
+    assert min(params.loss.stage2.model_dump().values()) > 0  # the six terms of the paper, at the latest in stage 2
+    assert min(params.loss.stage1.valid, params.loss.stage1.hole, params.loss.stage1.tv) > 0
     assert isinstance(params, Params)
 
 
