@@ -46,19 +46,18 @@ def both_stages(**weights: float) -> dict:
     return {f"loss.stage{stage}.{term}": weight for stage in (1, 2) for term, weight in weights.items()}
 
 
-PIXELS = {"loss.stage1.perceptual": 0.0, "loss.stage1.style": 0.0}
 CANDIDATES = {
     "all terms in both stages": Candidate(both_stages(perceptual=0.02, style=1.0), 0.3),
-    "pixel terms first": Candidate(PIXELS),
+    "pixel terms first": Candidate(),  # the default
     "pixel terms only": Candidate(both_stages(perceptual=0.0, style=0.0)),
-    "half the time in stage 2": Candidate(PIXELS, 0.5),
-    "half the learning rate": Candidate(PIXELS | {"train.stage1.lr": 0.002, "train.stage1.lr_end": 0.0005}),
-    "lower rate at the end": Candidate(PIXELS | {"train.stage1.lr_end": 0.0002}),
-    "batch 8": Candidate(PIXELS | {"train.batch": 8}),
-    "width 24": Candidate(PIXELS | {"model.width": 24}),
-    "width 48": Candidate(PIXELS | {"model.width": 48}),
-    "depth 5": Candidate(PIXELS | {"model.depth": 5}),
-    "colours as they are": Candidate(PIXELS | {"train.recolour": False}),
+    "half the time in stage 2": Candidate(stage2=0.5),
+    "half the learning rate": Candidate({"train.stage1.lr": 0.002, "train.stage1.lr_end": 0.0005}),
+    "lower rate at the end": Candidate({"train.stage1.lr_end": 0.0002}),
+    "batch 8": Candidate({"train.batch": 8}),
+    "width 24": Candidate({"model.width": 24}),
+    "width 48": Candidate({"model.width": 48}),
+    "depth 5": Candidate({"model.depth": 5}),
+    "colours as they are": Candidate({"train.recolour": False}),
 }
 EPOCHS = {1: 7, 2: 3}
 

@@ -91,8 +91,7 @@ def read_plan(photographs: str | None = None) -> list[Planned]:
     try:
         plan = Plan.model_validate(read_yaml(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ExperimentError(f"{path}: {cut('.'.join(map(str, first['loc'])))}: {first['msg']}") from None
+        raise _refusal(path, error) from None
     base = flat(load_params(project_root() / "params" / "claims.yaml").model_dump())
     if photographs is not None:
         base |= {"data.source": "folder", "data.folder": str(Path(photographs).resolve())}
@@ -108,8 +107,13 @@ def _checked(what: str, values: dict) -> dict:
     try:
         return flat(Params.model_validate(nested(values)).model_dump())
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ExperimentError(f"{what}: {cut('.'.join(map(str, first['loc'])))}: {first['msg']}") from None
+        raise _refusal(what, error) from None
+
+
+def _refusal(what: str | Path, error: ValidationError) -> ExperimentError:
+    """Return an error that names the first key that is wrong in what was read, and says why."""
+    first = error.errors()[0]
+    return ExperimentError(f"{what}: {cut('.'.join(map(str, first['loc'])))}: {first['msg']}")
 
 
 def nested(values: dict) -> dict:
