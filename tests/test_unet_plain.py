@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from pconv.inpaint import inpaint
+from pconv.completion import complete
 from pconv.unet import PConvUNet, fill_holes, he_init, load_model, save_model
 
 FILLS = {"black": 0.0, "grey": 0.5, "white": 1.0}
@@ -109,7 +109,7 @@ def test_it_computes_in_a_hole_of_any_size():
     mask[..., 16:112, 16:112] = 0
     assert model.reach == model.reach_at_edge == math.inf
     assert model.reached(mask).equal(torch.ones_like(mask))
-    filled = inpaint(model, image, mask)
+    filled = complete(model, image, mask)
     assert filled[..., 64, 64].std() > 1e-3  # not grey, which is all that a partial network has there
 
 

@@ -22,7 +22,7 @@ from hostile.tensors import (
     TYPES,
     VALUES,
 )
-from pconv.inpaint import inpaint
+from pconv.completion import complete
 from pconv.layers import PartialConv2d, join
 from pconv.unet import PConvUNet, he_init
 
@@ -99,7 +99,7 @@ refusals(
     MASKS | MASK_TYPES,
     others=TINY,
 )
-refusals(FILL, "inpaint", lambda *given: inpaint(network(), *given), (IMAGE, MASK), OTHERS | SHAPES | TYPES | VALUES,
+refusals(FILL, "complete", lambda *given: complete(network(), *given), (IMAGE, MASK), OTHERS | SHAPES | TYPES | VALUES,
     OTHER_MASKS | MASKS | HALF, others=TINY | ALL_HOLE,
 )  # fmt: skip
 
@@ -108,34 +108,34 @@ for dtype in (torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64
 
     @right(FILL, f"a mask of {dtype}")
     def _(folder, dtype=dtype):
-        assert torch.equal(inpaint(network(), IMAGE, MASK.to(dtype)), inpaint(network(), IMAGE, MASK))
+        assert torch.equal(complete(network(), IMAGE, MASK.to(dtype)), complete(network(), IMAGE, MASK))
 
 
 for dtype in (torch.float16, torch.bfloat16, torch.float64):
 
     @right(FILL, f"images of {dtype}")
     def _(folder, dtype=dtype):
-        comp = inpaint(network(), IMAGE.to(dtype), MASK)
-        assert comp.dtype == dtype and torch.allclose(comp.float(), inpaint(network(), IMAGE, MASK), atol=0.02)
+        comp = complete(network(), IMAGE.to(dtype), MASK)
+        assert comp.dtype == dtype and torch.allclose(comp.float(), complete(network(), IMAGE, MASK), atol=0.02)
 
 
 @right(FILL, "no image")
 def _(folder):
-    for fill in (network(), partial(inpaint, network())):
+    for fill in (network(), partial(complete, network())):
         assert fill(IMAGE[:0], MASK[:0]).shape == (0, 3, 32, 32)
 
 
 @right(FILL, "NaN in the hole")
 def _(folder):
-    comp = inpaint(network(), IMAGE.masked_fill(MASK == 0, NAN), MASK)
-    assert torch.equal(comp, inpaint(network(), IMAGE, MASK))
+    comp = complete(network(), IMAGE.masked_fill(MASK == 0, NAN), MASK)
+    assert torch.equal(comp, complete(network(), IMAGE, MASK))
 
 
 @right(FILL, "no hole")
 def _(folder):
-    assert torch.equal(inpaint(network(), IMAGE, torch.ones_like(MASK)), IMAGE)
+    assert torch.equal(complete(network(), IMAGE, torch.ones_like(MASK)), IMAGE)
 
 
 @right(FILL, "memory in another order")
 def _(folder):
-    assert torch.allclose(inpaint(network(), TURNED, MASK), inpaint(network(), TURNED.contiguous(), MASK), atol=1e-6)
+    assert torch.allclose(complete(network(), TURNED, MASK), complete(network(), TURNED.contiguous(), MASK), atol=1e-6)

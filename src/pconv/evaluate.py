@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from pconv import baselines, metrics
+from pconv.completion import composite
 from pconv.data.crops import random_crop
 from pconv.data.manifest import read_manifest, read_photograph
 from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError
 from pconv.hardware import exact_convolutions
-from pconv.inpaint import composite
 from pconv.masks.convention import compose, hole_to_mask, mask_to_hole, thickness
 from pconv.masks.files import read_hole, read_index
 from pconv.params import Params

@@ -29,6 +29,7 @@ from dvc.repo import Repo
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 
+from pconv.completion import composite
 from pconv.data.crops import random_crop
 from pconv.data.decoding import read_image
 from pconv.data.manifest import manifest_path
@@ -36,7 +37,6 @@ from pconv.data.sources import unpack
 from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError, cut
 from pconv.evaluate import BATCH, OURS, Crops, composites, evaluate
-from pconv.inpaint import composite
 from pconv.params import NEUTRAL, Params, Section, flat, load_params
 from pconv.progress import say
 from pconv.project import SPLITS, claims_folder, model_folder, project_root

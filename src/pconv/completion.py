@@ -19,7 +19,7 @@ class InpaintError(PConvError, ValueError):
     """An image, a mask or weights that give no picture; the message says what was expected and what to do."""
 
 
-def inpaint(model: PConvUNet, image: Tensor, mask: Tensor) -> Tensor:
+def complete(model: PConvUNet, image: Tensor, mask: Tensor) -> Tensor:
     """Fill the holes of images (N, 3, H, W) in [0, 1]: valid pixels as they are, the prediction, clamped, in the hole.
 
     The mask (N, 1, H, W), of any real type, is exactly 1 (or True) where valid and 0 in the hole; there the image may
@@ -43,7 +43,7 @@ def inpaint(model: PConvUNet, image: Tensor, mask: Tensor) -> Tensor:
 
 
 def composite(model: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
-    """Fill the holes as `inpaint` does, for tensors that are known to fit: nothing is checked.
+    """Fill the holes as `complete` does, for tensors that are known to fit: nothing is checked.
 
     What lies out of the network's reach becomes exactly the mean grey; `model.reached(mask)` tells where that is.
     """

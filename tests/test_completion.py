@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from pconv.completion import InpaintError, complete, composite
 from pconv.errors import PConvError
-from pconv.inpaint import InpaintError, composite, inpaint
 from pconv.unet import PConvUNet, he_init
 
 
@@ -24,14 +24,14 @@ def sample(height=37, width=53, n=2, dtype=torch.float32):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_inpaint(training, frozen):
+def test_complete(training, frozen):
     model, (image, mask) = network(), sample()
     if frozen:
         model.freeze_encoder_norm()
     model.train(training)
     modes = [module.training for module in model.modules()]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    comp = inpaint(model, torch.where(mask > 0, image, torch.nan), mask)
+    comp = complete(model, torch.where(mask > 0, image, torch.nan), mask)
     assert torch.equal(comp * mask, image * mask)
     assert comp.min() >= 0 and comp.max() <= 1 and comp.dtype == torch.float32
     hole = mask.expand_as(image) == 0
@@ -53,26 +53,26 @@ def test_leaves_the_mode_after_an_error(monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64])
 def test_a_mask_of_any_type_is_taken(dtype):
     model, (image, mask) = network(), sample()
-    assert torch.equal(inpaint(model, image, mask.to(dtype)), inpaint(model, image, mask))
+    assert torch.equal(complete(model, image, mask.to(dtype)), complete(model, image, mask))
 
 
 @pytest.mark.parametrize("image_type", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("weight_type", [torch.float32, torch.float64])
 def test_the_result_has_the_images_type_and_its_valid_pixels(image_type, weight_type):
     model, (image, mask) = network(dtype=weight_type), sample(dtype=image_type)
-    comp = inpaint(model, image, mask)
+    comp = complete(model, image, mask)
     assert comp.dtype == image_type and torch.equal(comp * mask, image * mask)
-    expected = inpaint(network(), image.float(), mask)
+    expected = complete(network(), image.float(), mask)
     torch.testing.assert_close(comp.float(), expected, atol=0.01, rtol=0)
 
 
 def test_without_a_hole_the_image_comes_back():
     model, (image, mask) = network(), sample()
-    comp = inpaint(model, image, torch.ones_like(mask))
+    comp = complete(model, image, torch.ones_like(mask))
     assert torch.equal(comp, image) and comp.data_ptr() != image.data_ptr()
     mask[1] = 1
-    assert torch.equal(inpaint(model, image, mask)[1], image[1])
-    assert inpaint(model, image[:0], mask[:0]).shape == (0, 3, 37, 53)
+    assert torch.equal(complete(model, image, mask)[1], image[1])
+    assert complete(model, image[:0], mask[:0]).shape == (0, 3, 37, 53)
 
 
 @pytest.mark.parametrize("hole", [True, False])
@@ -80,7 +80,7 @@ def test_the_result_is_an_ordinary_tensor(hole):
     """Without a gradient, although the image has one, and free to be changed in place."""
     _, (image, mask) = network(), sample()
     image.requires_grad_()
-    comp = inpaint(network(), image, mask if hole else torch.ones_like(mask))
+    comp = complete(network(), image, mask if hole else torch.ones_like(mask))
     assert not comp.requires_grad
     comp.mul_(255)
     assert image.max() <= 1
@@ -135,7 +135,7 @@ WRONG = {
 def test_what_does_not_fit_is_refused(case):
     image, mask, message = WRONG[case]
     with pytest.raises(InpaintError, match=message) as caught:
-        inpaint(network(), image, mask)
+        complete(network(), image, mask)
     assert isinstance(caught.value, PConvError | ValueError) and len(str(caught.value)) < 200
 
 
@@ -144,7 +144,7 @@ def test_what_is_no_network_is_refused(model):
     with pytest.raises(
         InpaintError, match=r"expected a network as load_model\(path\) gives it, got (str|None|Conv|Tens)"
     ):
-        inpaint(model, IMAGE, MASK)
+        complete(model, IMAGE, MASK)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -154,7 +154,7 @@ def test_weights_that_are_not_finite_are_named(name, value):
     model = network()
     model.get_parameter(name).data.flatten()[0] = value
     with pytest.raises(InpaintError, match=rf"not finite \(NaN or infinity\) in {name} and 0 other tensors"):
-        inpaint(model, IMAGE, MASK)
+        complete(model, IMAGE, MASK)
 
 
 def test_weights_that_overflow_are_said_to_be_too_large():
@@ -163,11 +163,11 @@ def test_weights_that_overflow_are_said_to_be_too_large():
         for block in model.encoder:
             block.conv.weight.mul_(1e20)
     with pytest.raises(InpaintError, match="not finite although the weights are: they are too large or no variances"):
-        inpaint(model, IMAGE, MASK)
+        complete(model, IMAGE, MASK)
     model = network()
     model.encoder[1].norm.running_var.fill_(-1)
     with pytest.raises(InpaintError, match="too large or no variances; load others"):
-        inpaint(model, IMAGE, MASK)
+        complete(model, IMAGE, MASK)
 
 
 def centred(width, size=512):
@@ -179,10 +179,10 @@ def centred(width, size=512):
 
 def test_a_hole_within_reach_is_filled_and_a_wider_one_is_refused():
     model, image = network(depth=6), torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
-    comp = inpaint(model, image, centred(268))
+    comp = complete(model, image, centred(268))
     assert not (comp == 0.5).all(1).any()
     with pytest.raises(InpaintError, match="the hole of mask 0 is 270 px wide .* depth 6: it reaches 206 px") as caught:
-        inpaint(model, image, centred(270))
+        complete(model, image, centred(270))
     assert "71 px from the edge of the image, so 4 pixels would be grey" in str(caught.value)
     assert "fill a copy of at most 0.52 of its size" in str(caught.value)
 
@@ -197,9 +197,9 @@ def test_the_size_that_an_error_asks_for_is_small_enough(edge):
     ].zero_()
     image = torch.full((1, 3, size, size), 0.25)
     with pytest.raises(InpaintError, match=r"is 80 px wide in places.* at most 0\.37 of its size"):
-        inpaint(model, image, mask)
+        complete(model, image, mask)
     smaller = torch.nn.functional.interpolate(mask, scale_factor=0.37, mode="nearest")
-    assert inpaint(model, image[..., : smaller.shape[2], : smaller.shape[3]], smaller).isfinite().all()
+    assert complete(model, image[..., : smaller.shape[2], : smaller.shape[3]], smaller).isfinite().all()
 
 
 def test_a_very_wide_hole_is_not_asked_to_be_scaled_to_nothing():
@@ -207,4 +207,4 @@ def test_a_very_wide_hole_is_not_asked_to_be_scaled_to_nothing():
     mask = torch.zeros(1, 1, 8, 3000)
     mask[..., :10] = 1
     with pytest.raises(InpaintError, match=r"fill a copy of at most 0\.0\d*[1-9]"):
-        inpaint(model, torch.full((1, 3, 8, 3000), 0.25), mask)
+        complete(model, torch.full((1, 3, 8, 3000), 0.25), mask)
