@@ -11,7 +11,7 @@ PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USE_PEP517=1 .venv/bin/pip install --q
 PYTEST = GOMP_SPINCOUNT=10000 pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 stop = { echo "make: $(1)" >&2; exit 1; }
 
-.PHONY: help repro reproduced test arithmetic lab compare claims collect bench lock check
+.PHONY: help repro reproduced test arithmetic lab compare claims collect readme bench lock check
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -47,6 +47,9 @@ claims: .venv/installed ## queue the experiments behind 07-claims; PHOTOGRAPHS=/
 
 collect: .venv/installed ## keep in claims/results what the finished experiments measured
 	@$(IN_ENV) PYTHONPATH=src python -m pconv.studies.experiments collect
+
+readme: .venv/installed ## write the tables of README.md from the committed metrics
+	@$(IN_ENV) PYTHONPATH=src python -m pconv.studies.summary
 
 bench: .venv/installed ## measure speed and memory; PARTIALCONV= and PCONV_KERAS= name references, COMPILE=1 tries torch.compile
 	@$(IN_ENV) python benchmarks/masks.py $(if $(PCONV_KERAS),--pconv-keras $(PCONV_KERAS))

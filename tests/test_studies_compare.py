@@ -4,6 +4,7 @@ import io
 import json
 import math
 import subprocess
+from functools import partial
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ DEFAULT = {"loss.style": 1.0, "train.recolour": True, "data.folder": None, "data
 def run(name, psnr=20.0, **changed):
     """Return an experiment with some parameters, given with _ for the dot, changed."""
     params = DEFAULT | {key.replace("_", ".", 1): value for key, value in changed.items()}
-    return Experiment(name, name, params, {} if psnr is None else metrics(psnr))
+    return Experiment(name, params, {} if psnr is None else metrics(psnr), {}.get)
 
 
 def metrics(psnr):
@@ -77,7 +78,7 @@ def test_a_changed_parameter_of_any_kind(changed, key, texts):
     assert sorted(labels(axis)) == sorted(texts)
     x = [labels(axis).index(text) for text in texts]
     assert points(axis) == [(x[0], 0.02), (x[1], 0.0185)]  # the lowest panel shows the perceptual distance
-    words = compare.conclusion(table, compare.measured(runs))
+    words = compare.conclusion(runs)
     assert (
         f"- other ({key} = {texts[1]}): +1.50 dB PSNR, +0.0150 SSIM, -1.500 percentage points of L1 and -0.0015"
         in words
@@ -103,7 +104,7 @@ def test_no_changed_parameter():
     runs = [run("base"), run("again", psnr=21.0)]
     axis = panels(draw(*runs))["experiment"]
     assert labels(axis) == ["base", "again"] and points(axis) == [(0, 0.02), (1, 0.019)]
-    words = compare.conclusion(compare.changed_params(runs), compare.measured(runs))
+    words = compare.conclusion(runs)
     assert "No parameter differs between them. again has the highest PSNR" in words
     assert "- again (the same parameters): +1.00 dB" in words
 
@@ -115,7 +116,7 @@ def test_missing_metrics(first, second, lacking):
     assert results.loc[lacking].isna().all()
     drawn = [y for _, y in points(panels(draw(*runs))["loss.style"]) if not math.isnan(y)]
     assert drawn == [0.02]
-    words = compare.conclusion(compare.changed_params(runs), results)
+    words = compare.conclusion(runs)
     assert f"- other (loss.style = 2): not compared with base, because {lacking} has no results." in words
 
 
@@ -123,7 +124,7 @@ def test_a_run_from_before_the_perceptual_distance_is_compared_by_the_rest():
     old, new = run("old"), run("new", psnr=19.0)
     del old.metrics["perceptual"]
     for runs, sign in (((old, new), "-"), ((new, old), "+")):
-        words = compare.conclusion(compare.changed_params(list(runs)), compare.measured(list(runs)))
+        words = compare.conclusion(list(runs))
         moved = f"{sign}1.00 dB PSNR, {sign}0.0100 SSIM and {'+' if sign == '-' else '-'}1.000 percentage points of L1"
         assert f"{moved} relative to {runs[0].name}." in words
         assert "old has the highest PSNR, 20.00 dB. new has the smallest perceptual distance, 0.0210." in words
@@ -131,7 +132,7 @@ def test_a_run_from_before_the_perceptual_distance_is_compared_by_the_rest():
 
 def test_no_metrics_at_all():
     runs = [run("base", psnr=None), run("other", psnr=None)]
-    words = compare.conclusion(compare.changed_params(runs), compare.measured(runs))
+    words = compare.conclusion(runs)
     assert "highest" not in words and "has no results" in words
     assert legend_is_whole(draw(*runs))
 
@@ -164,6 +165,11 @@ def repository(tmp_path, monkeypatch):
     return tmp_path
 
 
+def at_revision(name, rev):
+    """Return an experiment whose files are those of a revision."""
+    return Experiment(name, {}, {}, partial(compare.read_at, rev=rev))
+
+
 def git(*arguments):
     command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -181,7 +187,7 @@ def test_a_picture_is_read_in_the_format_that_the_revision_has(repository, suffi
     pixels[:, 16:] = (200, 40, 90)
     (repository / "reports/figures").mkdir()
     cv2.imwrite(str(repository / f"reports/figures/05-row{suffix}"), pixels[..., ::-1])
-    one = Experiment("one", commit(), {}, {})
+    one = at_revision("one", commit())
     (repository / f"reports/figures/05-row{suffix}").unlink()  # it is the revision's that counts
     assert np.abs(one.picture("05-row")[:, ::47].astype(int) - pixels[:, ::47]).max() < 12
     assert one.picture("05-masked") is None
@@ -194,13 +200,13 @@ def test_pictures_of_other_sizes_and_none(repository):
     new = commit()
     git("rm", "-rq", "reports/figures")
     old = commit()
-    rows = compare.picture_rows([Experiment("new", new, {}, {}), Experiment("old", old, {}, {})])
+    rows = compare.picture_rows([at_revision("new", new), at_revision("old", old)])
     assert [(title, pixels.shape) for title, pixels in rows] == [
         ("with holes", (20, 120, 3)),
         ("new", (32, 192, 3)),
     ]
     FigureCanvasAgg(experiment_rows(rows)).draw()
-    assert compare.picture_rows([Experiment("old", old, {}, {})]) == []
+    assert compare.picture_rows([at_revision("old", old)]) == []
 
 
 def test_one_run_alone_is_not_compared(repository):
@@ -245,3 +251,64 @@ def test_damaged_files_of_a_run_are_named(path, content, monkeypatch):
     monkeypatch.setattr(compare.dvc.api, "open", lambda name, **_: io.BytesIO(files[name]))
     with pytest.raises(ComparisonError, match=rf"1234567: its {path} is damaged.*dvc exp remove 1234567"):
         compare.read_experiments()
+
+
+def test_damage_of_a_kept_run_says_where_it_is_kept(tmp_path):
+    folder = tmp_path / "reports/experiments/00-base"
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text("[1]")
+    with pytest.raises(ComparisonError, match="base: its params.yaml is damaged.*its folder in reports/experiments"):
+        compare.read_kept(tmp_path)
+
+
+def test_kept_experiments_are_compared_in_a_clone(repository):
+    """What `keep` writes is read back, in its order and byte for byte, where there are no experiments."""
+    (repository / "reports/figures").mkdir()
+    write_image(repository / "reports/figures/05-row.png", np.full((8, 48, 3), 90, np.uint8))
+    first = commit()
+    (repository / "params.yaml").write_text("data: {crop: [0.5, 1.0], folder: null}\n")
+    second = commit()
+    runs = [
+        compare.experiment(name, partial(compare.read_at, rev=rev)) for name, rev in (("b", first), ("a-1", second))
+    ]
+    compare.keep(runs)
+    kept = compare.read_experiments()
+    assert [one.name for one in kept] == ["b", "a-1"]
+    for was, now in zip(runs, kept, strict=True):
+        assert (was.params, was.metrics, was.files()) == (now.params, now.metrics, now.files())
+        assert now.files().keys() == {"params.yaml", "reports/metrics/evaluate.json", "reports/figures/05-row.png"}
+    before = [one.files() for one in kept]
+    compare.keep(kept)  # onto itself
+    assert [one.files() for one in compare.read_kept()] == before
+    compare.keep(kept[:1])
+    assert [one.name for one in compare.read_kept()] == ["b"]
+    with pytest.raises(ComparisonError, match=f"{second}: no experiment"):
+        compare.read_experiments(second)  # they did not start from there
+
+
+# Seeds
+
+
+def test_seeds_are_pooled():
+    runs = [run("base", 20.0), run("s1", 20.3, seed=1), run("wide", 22.0, loss_style=3), run("s2", 20.6, seed=2)]
+    pooled = compare.pool_seeds(runs)
+    assert [(one.name, one.seeds) for one in pooled] == [("base, 3 seeds", 3), ("wide", 1)]
+    assert pooled[0].metrics["psnr"] == pytest.approx(20.3) and pooled[0].metrics["l1"] == pytest.approx(9.7)
+    assert list(compare.changed_params(pooled).columns) == ["loss.style"]
+
+
+def test_what_one_of_the_seeds_did_not_measure_has_no_mean():
+    runs = [run("base"), run("again", seed=1)]
+    del runs[1].metrics["perceptual"]
+    (one,) = compare.pool_seeds(runs)
+    assert "perceptual" not in one.metrics and one.metrics["psnr"] == 20.0
+
+
+@pytest.mark.parametrize(
+    ("psnr", "seeds", "doubt"), [(20.2, 1, True), (20.2, 3, False), (19.8, 1, True), (20.4, 1, False)]
+)
+def test_a_small_difference_needs_three_seeds(psnr, seeds, doubt):
+    runs = [run(f"b{i}", seed=i) for i in range(seeds)]
+    runs += [run(f"o{i}", psnr, seed=i, loss_style=2) for i in range(seeds)]
+    words = compare.conclusion(compare.pool_seeds(runs))
+    assert ("is no difference until 3 seeds agree on it" in words) == doubt

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import dvc.api
 import numpy as np
@@ -16,6 +19,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from pconv.data.decoding import ImageError, decode
 from pconv.errors import PConvError
+from pconv.files import write_file
 from pconv.params import flat
 
 FORMATS = (".png", ".jpg", ".webp")  # of a picture: what a revision keeps depends on how old it is
@@ -34,66 +38,130 @@ class ComparisonError(PConvError, RuntimeError):
     """Experiments that cannot be compared; the message says what to do."""
 
 
+KEPT = "reports/experiments"  # one folder for each experiment that travels with the repository
+FILES = ("params.yaml", "reports/metrics/evaluate.json")  # of an experiment, kept besides its pictures
+PICTURES = ("05-masked", "05-row")
+SMALL = 0.3  # dB; another seed may move the PSNR by so much (reports/spread.json)
+ENOUGH = 3  # seeds
+
+Read = Callable[[str], bytes | None]  # path from the project's root -> content, or None if there is no such file
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """One revision in which the pipeline has run: the commit itself, or an experiment that started from it."""
+    """One run of the pipeline: a commit, or an experiment that started from it."""
 
     name: str
-    rev: str
-    params: dict  # flat: {"loss.style": 120.0, ...}; empty if the revision has none
-    metrics: dict  # of the network: {"psnr": 27.1, ...}; empty if the revision has none
+    params: dict  # flat: {"loss.style": 120.0, ...}; empty if the run has none
+    metrics: dict  # of the network: {"psnr": 27.1, ...}; empty if the run has none
+    read: Read  # the files of the run
+    seeds: int = 1  # runs that differ in nothing but the seed, of which metrics has the mean
 
     def picture(self, name: str) -> np.ndarray | None:
-        """Return reports/figures/`name`, (H, W, 3) uint8 RGB, in the format the revision has; None if it has none."""
+        """Return reports/figures/`name`, (H, W, 3) uint8 RGB, in the format the run has; None if it has none."""
+        for path, data in self._pictures(name):
+            with suppress(ImageError):
+                return decode(data, path)
+        return None
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the run that the comparison reads, by their paths."""
+        found = {path: self.read(path) for path in FILES}
+        found |= {path: data for name in PICTURES for path, data in self._pictures(name)}
+        return {path: data for path, data in found.items() if data is not None}
+
+    def _pictures(self, name: str) -> Iterator[tuple[str, bytes]]:
         for suffix in FORMATS:
             path = f"reports/figures/{name}{suffix}"
-            data = _read(path, self.rev)
-            if data is not None:
-                with suppress(ImageError):
-                    return decode(data, path)
-        return None
+            if (data := self.read(path)) is not None:
+                yield path, data
 
 
 def read_experiments(rev: str = "HEAD") -> list[Experiment]:
     """Return a commit, first, and the experiments that started from it.
 
-    Experiments that failed or have not run yet are left out. Raises ComparisonError if fewer than two runs remain, if
-    there is no such commit, and if a run's parameters or metrics are damaged.
+    Experiments that failed or have not run yet are left out. If HEAD has none, as in a clone, those of
+    reports/experiments are returned. Raises ComparisonError if there are none either, if there is no such commit, and
+    if a run's parameters or metrics are damaged.
     """
     try:
         rows = dvc.api.exp_show(revs=rev)
     except (DvcException, SCMError) as error:
         raise ComparisonError(f"{rev}: {error}; name a commit: make compare REV=...") from None
     rows = [row for row in rows if row["rev"] != "workspace" and row["State"] in (None, "Success")]
-    if len(rows) < 2:
+    if len(rows) > 1:
+        return [experiment(row["Experiment"] or row["rev"], partial(read_at, rev=row["rev"])) for row in rows]
+    kept = read_kept() if rev == "HEAD" else []
+    if not kept:
         raise ComparisonError(
             f"{rev}: no experiment to compare with it; run one first, for example "
             "`dvc exp run --queue -S loss.stage1.style=120` and `dvc queue start`, or name the commit that yours "
             "started from: make compare REV=..."
         )
-    return [
-        Experiment(
-            name=row["Experiment"] or row["rev"],
-            rev=row["rev"],
-            params=flat(_values("params.yaml", row["rev"], YAML(typ="safe").load)),
-            metrics=_values("reports/metrics/evaluate.json", row["rev"], json.loads).get("pconv", {}),
-        )
-        for row in rows
-    ]
+    return kept
 
 
-def _values(path: str, rev: str, parse: Callable[[bytes], object]) -> dict:
-    """Return what a file says as a revision has it, or nothing if it does not have it."""
+def read_kept(root: Path = Path()) -> list[Experiment]:
+    """Return the runs that `keep` wrote, in their order. Raises ComparisonError if one of their files is damaged."""
+
+    def read(path: str, folder: Path) -> bytes | None:
+        file = folder / path
+        return file.read_bytes() if file.is_file() else None
+
+    folders = sorted(folder for folder in (root / KEPT).glob("*-*") if folder.is_dir())
+    return [experiment(folder.name.partition("-")[2], partial(read, folder=folder)) for folder in folders]
+
+
+def keep(experiments: list[Experiment], root: Path = Path()) -> None:
+    """Write what the comparison reads of each run to reports/experiments, in place of what is there.
+
+    A clone has no experiments, which git keeps outside its branches; so it can be compared there, too.
+    """
+    files = [one.files() for one in experiments]  # before the folder goes, from which they may come
+    shutil.rmtree(root / KEPT, ignore_errors=True)
+    for i, (one, found) in enumerate(zip(experiments, files, strict=True)):
+        for path, data in found.items():
+            target = root / KEPT / f"{i:02d}-{one.name}" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_file(target, data)
+
+
+def experiment(name: str, read: Read) -> Experiment:
+    """Return the run that has these files. Raises ComparisonError if one of them is damaged."""
+    params = flat(_values(name, "params.yaml", read, YAML(typ="safe").load))
+    metrics = _values(name, "reports/metrics/evaluate.json", read, json.loads).get("pconv", {})
+    return Experiment(name, params, metrics, read)
+
+
+def pool_seeds(experiments: list[Experiment]) -> list[Experiment]:
+    """Return one experiment for all that differ in nothing but the seed: the first of them, with their mean metrics."""
+    groups: dict[str, list[Experiment]] = {}
+    for one in experiments:
+        groups.setdefault(json.dumps(one.params | {"seed": None}, sort_keys=True), []).append(one)
+    return [_mean(group) if len(group) > 1 else group[0] for group in groups.values()]
+
+
+def _mean(group: list[Experiment]) -> Experiment:
+    metrics = pd.DataFrame([one.metrics for one in group]).select_dtypes("number")
+    means = {key: value for key, value in metrics.mean(skipna=False).items() if not np.isnan(value)}
+    return replace(group[0], name=f"{group[0].name}, {len(group)} seeds", metrics=means, seeds=len(group))
+
+
+def _values(name: str, path: str, read: Read, parse: Callable[[bytes], object]) -> dict:
+    """Return what a file of a run says, or nothing if the run does not have it."""
     try:
-        values = parse(_read(path, rev) or b"{}")
+        values = parse(read(path) or b"{}")
     except (ValueError, YAMLError):
         values = None
     if not isinstance(values, dict):
-        raise ComparisonError(f"{rev}: its {path} is damaged; run it again, or leave it out: dvc exp remove {rev}")
+        raise ComparisonError(
+            f"{name}: its {path} is damaged; run it again, or leave it out: dvc exp remove {name}, or delete its "
+            f"folder in {KEPT}"
+        )
     return values
 
 
-def _read(path: str, rev: str) -> bytes | None:
+def read_at(path: str, rev: str) -> bytes | None:
     """Return a file as a revision has it, or None if it does not have it."""
     try:
         with dvc.api.open(path, rev=rev, mode="rb") as file:
@@ -135,17 +203,19 @@ def picture_rows(experiments: list[Experiment]) -> list[tuple[str, np.ndarray]]:
     return [(title, pixels) for title, pixels in rows if pixels is not None]
 
 
-def conclusion(changes: pd.DataFrame, results: pd.DataFrame) -> str:
+def conclusion(experiments: list[Experiment]) -> str:
     """Return what the comparison shows, as Markdown: the best run, then each run against the first."""
+    changes, results = changed_params(experiments), measured(experiments)
     differ = f"They differ in {', '.join(changes)}." if len(changes.columns) else "No parameter differs between them."
     best, nearest = results["PSNR, dB"].dropna(), results["perceptual distance"].dropna()
     words = f" {best.idxmax()} has the highest PSNR, {best.max():.2f} dB." if len(best) else ""
     words += f" {nearest.idxmin()} has the smallest perceptual distance, {nearest.min():.4f}." if len(nearest) else ""
-    others = [_against_first(changes, results, i) for i in range(1, len(results))]
+    seeds = min(one.seeds for one in experiments)
+    others = [_against_first(changes, results, i, seeds) for i in range(1, len(results))]
     return "\n".join([f"{len(results)} runs were compared. {differ}{words}", "", *others])
 
 
-def _against_first(changes: pd.DataFrame, results: pd.DataFrame, i: int) -> str:
+def _against_first(changes: pd.DataFrame, results: pd.DataFrame, i: int, seeds: int) -> str:
     told = [f"{key} = {value}" for key, value in changes.iloc[i].items() if value != changes.iloc[0][key]]
     name = f"- {results.index[i]} ({', '.join(told) or 'the same parameters'})"
     difference = results.iloc[i] - results.iloc[0]
@@ -159,4 +229,7 @@ def _against_first(changes: pd.DataFrame, results: pd.DataFrame, i: int) -> str:
     ]
     if not np.isnan(moved := difference["perceptual distance"]):
         told += [f"{moved:+.4f} in perceptual distance"]
-    return f"{name}: {', '.join(told[:-1])} and {told[-1]} relative to {results.index[0]}."
+    words = f"{name}: {', '.join(told[:-1])} and {told[-1]} relative to {results.index[0]}."
+    if abs(difference["PSNR, dB"]) < SMALL and seeds < ENOUGH:
+        words += f" Less than {SMALL} dB of PSNR is no difference until {ENOUGH} seeds agree on it."
+    return words
