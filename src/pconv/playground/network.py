@@ -1,0 +1,55 @@
+"""The network of the playground: which weights, and how it fills holes that are wider than it reaches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from pconv.errors import PConvError
+from pconv.inpaint import inpaint
+from pconv.masks.convention import compose
+from pconv.project import model_folder, project_root
+from pconv.unet import PConvUNet, load_model
+
+PUBLISHED = Path("published/photos-256/partial.safetensors")
+
+
+class NoWeightsError(PConvError, FileNotFoundError):
+    """There is no trained network yet; the message says how to get one."""
+
+
+def load_network() -> PConvUNet:
+    """Return the published network if it is there, else the one that this project's last run trained.
+
+    Raises NoWeightsError if there is neither, and WeightsError if the file is no network's.
+    """
+    for path in (project_root() / PUBLISHED, model_folder(2) / "best.safetensors"):
+        if path.is_file():
+            return load_model(path)
+    raise NoWeightsError("there are no trained weights yet: run `make repro`, which trains a network in minutes")
+
+
+def fill(model: PConvUNet, image: Tensor, mask: Tensor) -> Tensor:
+    """Fill the hole of an image (1, 3, H, W) as `pconv.inpaint.inpaint` does, and those that are too wide for it, too.
+
+    The mask (1, 1, H, W) is 1 where valid, 0 in the hole. Where a hole is wider than the network reaches, a copy of
+    half the size is filled, or of a quarter, and enlarged. Raises InpaintError where even the smallest copy that the
+    network takes has too wide a hole.
+    """
+    too_small = min(image.shape[2:]) // 2 < model.smallest
+    if too_small or model.reached(mask).all():
+        return inpaint(model, image, mask)
+    coarse = fill(model, *halve(image, mask))
+    return compose(image, F.interpolate(coarse, image.shape[2:], mode="bilinear").clamp(0, 1), mask)
+
+
+def halve(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an image (N, 3, H, W) and its mask (N, 1, H, W) at half the size.
+
+    A pixel is the mean of the valid pixels among the 2 x 2 that it stands for, and hole if there is none.
+    """
+    valid = F.avg_pool2d(mask, 2)
+    mean = F.avg_pool2d(image * mask, 2) / valid.clamp(min=0.25)
+    return mean.clamp(0, 1), (valid > 0).to(mask.dtype)
