@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pconv import baselines
-from pconv.inpaint import inpaint
+from pconv.completion import inpaint
 from pconv.masks.convention import MaskError
 from pconv.metrics import PSNR_MAX
 from pconv.playground import filling

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pconv.inpaint import InpaintError, inpaint
+from pconv.completion import InpaintError, inpaint
 from pconv.playground.network import PUBLISHED, NoWeightsError, fill, halve, load_network
 from pconv.unet import PConvUNet, he_init, save_model
 
