@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pconv import baselines
-from pconv.completion import inpaint
+from pconv.completion import complete
 from pconv.masks.convention import MaskError
 from pconv.metrics import PSNR_MAX
 from pconv.playground import filling
@@ -39,7 +39,7 @@ def test_every_method_fills_the_hole_as_it_does_elsewhere(network):
     tensor = torch.from_numpy(IMAGE).permute(2, 0, 1) / 255
     mask = 1 - torch.from_numpy(HOLE)[None].float()
     expected = {name: baselines.fill(name, tensor, mask) for name in (*QUICK, *SLOW) if name != OURS}
-    expected[OURS] = inpaint(network, tensor[None], mask[None])[0]
+    expected[OURS] = complete(network, tensor[None], mask[None])[0]
     assert [one.method for one in found] == list(filling.TITLES)
     for one in found:
         inside = expected[one.method][:, HOLE == 1].T.numpy()

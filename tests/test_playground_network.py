@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pconv.completion import InpaintError, inpaint
+from pconv.completion import InpaintError, complete
 from pconv.playground.network import PUBLISHED, NoWeightsError, fill, halve, load_network
 from pconv.unet import PConvUNet, he_init, save_model
 
@@ -44,21 +44,21 @@ def square_hole(size, width):
 
 def test_a_hole_within_reach_is_filled_as_always(model):
     image, mask = photograph(96), square_hole(96, 40)
-    assert fill(model, image, mask).equal(inpaint(model, image, mask))
+    assert fill(model, image, mask).equal(complete(model, image, mask))
 
 
 @pytest.mark.parametrize("width, times", [(60, 2), (100, 4)])
 def test_a_wider_hole_is_filled_on_a_smaller_copy(model, width, times):
     image, mask = photograph(128), square_hole(128, width)
     with pytest.raises(InpaintError, match="too wide"):
-        inpaint(model, image, mask)
+        complete(model, image, mask)
     filled = fill(model, image, mask)
     valid = mask.bool().expand_as(image)
     assert filled[valid].equal(image[valid]) and filled.aminmax().max <= 1 and filled.aminmax().min >= 0
     small, small_mask = image, mask
     for _ in range(int(np.log2(times))):
         small, small_mask = (part.float() for part in halved(small, small_mask))
-    coarse = inpaint(model, small, small_mask)
+    coarse = complete(model, small, small_mask)
     steps = [F.interpolate(coarse, scale_factor=2, mode="bilinear")]
     if times == 4:  # valid pixels of the copy between are its own
         between, between_mask = (part.float() for part in halved(image, mask))

@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn import functional as F
 
+from pconv.completion import complete
 from pconv.errors import PConvError
-from pconv.completion import inpaint
 from pconv.masks.convention import compose
 from pconv.project import model_folder, project_root
 from pconv.unet import PConvUNet, load_model
@@ -32,7 +32,7 @@ def load_network() -> PConvUNet:
 
 
 def fill(model: PConvUNet, image: Tensor, mask: Tensor) -> Tensor:
-    """Fill the hole of an image (1, 3, H, W) as `pconv.completion.inpaint` does, and those that are too wide for it, too.
+    """Fill the hole of an image (1, 3, H, W) as `pconv.completion.complete` does, even where it is too wide for that.
 
     The mask (1, 1, H, W) is 1 where valid, 0 in the hole. Where a hole is wider than the network reaches, a copy of
     half the size is filled, or of a quarter, and enlarged. Raises InpaintError where even the smallest copy that the
@@ -40,7 +40,7 @@ def fill(model: PConvUNet, image: Tensor, mask: Tensor) -> Tensor:
     """
     too_small = min(image.shape[2:]) // 2 < model.smallest
     if too_small or model.reached(mask).all():
-        return inpaint(model, image, mask)
+        return complete(model, image, mask)
     coarse = fill(model, *halve(image, mask))
     return compose(image, F.interpolate(coarse, image.shape[2:], mode="bilinear").clamp(0, 1), mask)
 
