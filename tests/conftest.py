@@ -37,7 +37,7 @@ ALIKE_ANYWHERE = {
 
 # Fixtures that take long or can serve one test at a time: where pytest runs in several processes, the tests that use
 # one of them stay in the same process.
-SHARED = {"executed", "fresh", "judged", "runs", "smoke", "whole"}
+SHARED = {"browser", "executed", "fresh", "judged", "runs", "smoke", "whole"}
 
 
 def pytest_collection_modifyitems(items):

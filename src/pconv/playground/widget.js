@@ -74,14 +74,14 @@ function button(text, onclick, properties = {}) {
 
 /** A slider with a label and its value. `onvalue` is called with each value, `onrelease` with the last one. */
 function slider(text, unit, range, { onvalue = () => {}, onrelease = () => {} }) {
-  const output = element("output");
+  const shown = element("span", { className: "value", "aria-hidden": "true" });
   const input = element("input", { type: "range", ...range });
-  const say = () => (output.textContent = `${input.value} ${unit}`);
+  const say = () => input.setAttribute("aria-valuetext", (shown.textContent = `${input.value} ${unit}`));
   input.oninput = () => (say(), onvalue(Number(input.value)));
   input.onchange = () => onrelease(Number(input.value));
   say();
   const set = (value) => ((input.value = value), say());
-  return { input, set, root: element("label", { className: "slider" }, text, input, output) };
+  return { input, set, root: element("label", { className: "slider" }, text, input, shown) };
 }
 
 // The hole of one view, with what was there before
