@@ -1,5 +1,6 @@
 """Figures: pictures keep their pixels, text its room, and files what the format promises."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -9,16 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from skimage import data
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from pconv import figures
 from pconv.baselines import METHODS
+from pconv.data.decoding import read_image
 from pconv.evaluate import Crop
 from pconv.figures.claims import intervals, picture_rows
 from pconv.figures.compare import experiment_rows, metric_against_parameter
 from pconv.figures.evaluate import evaluation_cases, evaluation_curves, evaluation_pictures
-from pconv.figures.layer import shrinking
+from pconv.figures.layer import shrinking, window_in_numbers
+from pconv.figures.masks import dilation, hole_frequency, hole_ratios
 from pconv.figures.train import samples_over_time, training_curves, training_samples
+from pconv.figures.unet import network, overfit_curves, term_bars, valid_shares
+from pconv.masks.convention import BINS
+from pconv.studies.compare import Row
 
 ROOT = Path(__file__).parents[1]
 TERMS = ("loss", "valid", "hole", "perceptual", "style", "tv", "l1", "psnr")
@@ -113,12 +123,20 @@ def test_the_notebook_shows_the_bytes_of_the_file(tmp_path, monkeypatch, kind, m
     monkeypatch.chdir(tmp_path)
     shown = []
     monkeypatch.setattr(figures, "display", shown.append)
-    figures.show(photographs(), photographs=kind, name="a")
-    figures.show(photographs(), photographs=kind)
-    bundle, _ = shown[0]._repr_mimebundle_()
-    assert set(bundle) == {mime}
+    figures.show(photographs(), "two pictures", photographs=kind, name="a")
+    figures.show(photographs(), "two pictures", photographs=kind)
+    bundle, metadata = shown[0]._repr_mimebundle_()
+    assert set(bundle) == {mime} and metadata[mime]["alt"] == "two pictures"
     assert shown[0].data == shown[1].data == (tmp_path / "reports" / "figures" / f"a{suffix}").read_bytes()
     assert len(list((tmp_path / "reports" / "figures").iterdir())) == 1
+
+
+def test_a_caption_stands_below_its_figure_and_is_marked(monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "display", lambda what, **options: shown.append((what, options)))
+    figures.show(photographs(), "two pictures", "The right one is **whole**.")
+    (_, none), (caption, options) = shown
+    assert none == {} and caption.data == "*The right one is **whole**.*" and options == {"metadata": {"caption": True}}
 
 
 def test_only_what_the_readme_shows_is_written_to_a_file_as_well():
@@ -159,7 +177,7 @@ def test_grids_and_galleries_show_every_picture_pixel_by_pixel():
     pictures = [np.random.default_rng(n).integers(0, 256, (128, 128, 3), dtype=np.uint8) for n in range(5)]
     grid = figures.picture_grid([pictures[:3], pictures[3:]], ["a", "b\nand more", "c"], ["one", "two"])
     gallery = figures.gallery(pictures, ["a title that is wider than its picture"] * 5, columns=2)
-    rows = experiment_rows([(str(n), picture) for n, picture in enumerate(pictures)])
+    rows = experiment_rows([Row(str(n), [picture], [f"{n} dB"]) for n, picture in enumerate(pictures)])
     assert all(holds(picture, figure) for picture in pictures for figure in (grid, gallery, rows))
 
 
@@ -188,6 +206,53 @@ def test_intervals_have_the_colour_of_what_they_say():
     assert [point.get_xdata()[0] for point in points] == [1, -1, 0]
 
 
+# Colours
+
+
+# What a colour looks like, in linear RGB, to people who lack one kind of cone (Machado, Oliveira and Fernandes 2009).
+SEEN = {
+    "all colours": np.eye(3),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+@pytest.mark.parametrize("eyes", SEEN)
+@pytest.mark.parametrize("colours", [figures.COLOURS, list(figures.METHODS.values())], ids=["cycle", "methods"])
+def test_everyone_tells_the_colours_of_lines_apart(colours, eyes):
+    rgb = np.array([to_rgb(colour) for colour in colours])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(SEEN[eyes]), 0, 1)
+    lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)[None])[0]
+    assert min(float(deltaE_ciede2000(a[None], b[None])[0]) for a, b in itertools.combinations(lab, 2)) > 10
+
+
+def test_no_photograph_hides_the_colour_of_holes():
+    hole = rgb2lab(np.array(figures.HOLE)[None, None])[0, 0]
+    for path in sorted((ROOT / "src/pconv/photographs").glob("*.jpg")):
+        pixels = read_image(path)
+        small = cv2.resize(pixels, (96, 96), interpolation=cv2.INTER_AREA)
+        assert np.linalg.norm(rgb2lab(small) - hole, axis=2).min() > 40, path.name
+
+
+def test_validation_never_has_the_colour_of_training():
+    figure = plot()
+    assert len(figure.axes) == len(TERMS)
+    for axis in figure.axes:
+        colours = {line.get_label(): line.get_color() for line in axis.lines}
+        assert colours == {"training": figures.TRAINING, "validation": figures.VALIDATION}
+    only = training_curves([{"step": step, "val/loss": 0.5, "val/psnr": 20.0 + step} for step in range(1, 4)])
+    assert [[line.get_color() for line in axis.lines] for axis in only.axes] == [[figures.VALIDATION]] * 2
+
+
+def test_heights_that_are_compared_have_one_scale():
+    shares = hole_ratios({"one": np.full(9, 0.2), "two": np.linspace(0, 0.6, 9)}, [0.01, 0.1, 0.6])
+    assert len({axis.get_ylim() for axis in shares.axes}) == 1
+    curves = evaluation_curves(method_rows(["pconv"]), {"psnr": "PSNR, dB"}, {True: "touching", False: "clear"})
+    assert len({axis.get_ylim() for axis in curves.axes}) == 1
+
+
 # Text
 
 
@@ -211,12 +276,43 @@ def differences(count):
     return pd.DataFrame([row] * count)
 
 
+def method_rows(names):
+    """Return a table as evaluation_curves takes it."""
+    return pd.DataFrame(
+        {"method": name, "hole_ratio": x, "touches_border": touches, "n": 2}
+        | {key: 20 + x for key in MEASURES}
+        | {f"{key}_std": 1.0 for key in MEASURES}
+        for name in names
+        for touches in (True, False)
+        for x in (0.15, 0.25)
+    )
+
+
+def levels(count):
+    """Return labels and masks as the figure of the network takes them."""
+    return [(f"PConv{i}\n512 px\n1024 channels", torch.ones(1, 8, 8)) for i in range(count)]
+
+
+MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1, %", "perceptual": "perceptual distance"}
+ALL = ("total", "valid", "hole", "tv", "perceptual", "style")
+LEVELS = ["input", *(f"PConv{i}" for i in range(1, 9))]
 LONG = "a-name-that-is-longer-than-most-names"
 TEXTS = {
     "titles": lambda: figures.picture_grid([[photograph(32)]] * 2, [LONG], [f"{3 * LONG}\nin two lines", LONG]),
     "labels": lambda: figures.picture_grid([[photograph(32)]], labels=["three\nshort\nlines"]),
     "gallery": lambda: figures.gallery([photograph(32)] * 3, [f"{LONG}\nin\nthree lines"] * 3, columns=2),
-    "rows": lambda: experiment_rows([(LONG, np.zeros((32, 32, 3), np.uint8))]),
+    "rows": lambda: experiment_rows([Row(LONG, [np.zeros((32, 32, 3), np.uint8)] * 6, ["0.1-0.2"] * 6)]),
+    "pictures": lambda: figures.picture_grid([[photograph()] * 7] * 2, ["navier-\nstokes"] * 7, ["0.1-0.2", "0.2-0.3"]),
+    "two scales": lambda: training_curves([{"step": s, "train/loss": 10.0**-s, "val/loss": 0.5} for s in (1, 5, 6000)]),
+    "evaluation": lambda: evaluation_curves(method_rows(figures.METHODS), MEASURES, {True: "touching", False: "clear"}),
+    "ratios": lambda: hole_ratios({"one": np.linspace(0, 0.6, 99)}, [BINS[0][0], *(high for _, high in BINS)]),
+    "dilation": lambda: dilation([1, 3, 5, 7, 9, 13], [photograph(32)] * 6, {f"{i}": [0.1] * 6 for i in range(5)}),
+    "frequency": lambda: hole_frequency(dict.fromkeys(("as they come", "touching the edge", "kept clear"), np.eye(9))),
+    "window": lambda: window_in_numbers(np.full((3, 3), 0.25), np.eye(3), np.full((3, 3), 0.111), 0.1),
+    "network": lambda: network(np.zeros((8, 8, 3)), levels(4), levels(3)),
+    "shares": lambda: valid_shares({LONG: pd.DataFrame(np.eye(6, 9), [f"0.{i}-0.{i + 1}" for i in range(6)], LEVELS)}),
+    "overfitting": lambda: overfit_curves(pd.DataFrame({"step": range(9), "psnr": 20.0, **dict.fromkeys(ALL, 0.1)}), 5),
+    "bars": lambda: term_bars({"packaged": pd.DataFrame(dict.fromkeys(ALL, [0.001, 0.5, 90]), [LONG[:20], "b", "c"])}),
     "one parameter": lambda: metric_against_parameter(*experiments(1, ["bccf388", "style-120", "width-16", LONG])),
     "five parameters": lambda: metric_against_parameter(*experiments(5, ["bccf388", LONG])),
     "layers": lambda: shrinking(np.ones((8, 8)), {LONG: [0.3, 0.1], "two": [0.2, 0.1]}),
@@ -230,6 +326,58 @@ def test_no_text_is_cut(name):
     pixels = figures.draw(TEXTS[name]())
     for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert (edge == 255).all()
+
+
+def texts(figure):
+    """Return the texts that a figure shows, and the room of each in pixels."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    found = [text for text in figure.findobj(lambda artist: hasattr(artist, "get_fontsize")) if text.get_text()]
+    return {text: text.get_window_extent(renderer) for text in found if text.get_visible()}
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS.keys() - {"titles"}))  # its label alone is wider than any page
+def test_text_can_be_read_at_half_width(name):
+    """Where a figure is shown 400 px wide, as on a phone or beside another, the smallest letters have 7 px."""
+    figure = TEXTS[name]()
+    sizes = [text.get_fontsize() * figure.dpi / 72 for text in texts(figure)]
+    assert min(sizes) * min(1, 400 / figure.bbox.width) > 7
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_ticks_do_not_pile_up(name):
+    figure = TEXTS[name]()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    for axes in figure.findobj(lambda artist: hasattr(artist, "get_xticklabels")):
+        for axis, low, high in ((axes.xaxis, "x0", "x1"), (axes.yaxis, "y0", "y1")):
+            least, most = sorted(axis.get_view_interval())
+            ticks = [tick for tick in axis.get_major_ticks() if least <= tick.get_loc() <= most]
+            boxes = [tick.label1.get_window_extent(renderer) for tick in ticks if tick.label1.get_visible()]
+            for a, b in itertools.pairwise(sorted(boxes, key=lambda box: getattr(box, low))):
+                assert getattr(a, high) <= getattr(b, low) + 1
+            assert not any(tick.label1.get_text() for tick in axis.get_minor_ticks())
+
+
+@pytest.mark.parametrize(
+    "limits, ticks",
+    [
+        ((0.6, 4.1), {"1", "2"}),
+        ((0.001, 100), {"0.001", "0.1", "10"}),
+        ((0.011, 0.022), {"0.02"}),
+        ((3, 70), {"5", "50"}),
+    ],
+)
+def test_logarithmic_axes_have_few_plain_numbers(limits, ticks):
+    figure = Figure(figsize=(3, 1.5))
+    axis = figure.subplots()
+    axis.plot([0, 1], limits)
+    figures.log_scale(axis)
+    FigureCanvasAgg(figure).draw()
+    low, high = axis.get_ylim()
+    shown = [t.label1.get_text() for t in axis.yaxis.get_major_ticks() if low <= t.get_loc() <= high]
+    assert ticks <= set(shown) and 1 <= len(shown) <= 6
+    assert not any(t.label1.get_text() for t in axis.yaxis.get_minor_ticks())
 
 
 # Evaluation
@@ -278,13 +426,8 @@ def test_networks_stand_beside_the_truth():
 def test_every_method_has_a_colour_of_its_own():
     names = ["pconv", "published", *METHODS]
     assert set(figures.METHODS) == set(names) and len(set(figures.METHODS.values())) == len(names)
-    rows = [
-        {"method": name, "hole_ratio": x, "touches_border": touches, "n": 2, "psnr": 20 + x, "psnr_std": 1.0}
-        for name in names
-        for touches in (True, False)
-        for x in (0.15, 0.25)
-    ]
-    figure = evaluation_curves(pd.DataFrame(rows), {"psnr": "PSNR, dB"}, {True: "touching", False: "clear"})
+    figure = evaluation_curves(method_rows(names), {"psnr": "PSNR, dB"}, {True: "touching", False: "clear"})
     for axis in figure.axes:
         assert [line.get_color() for line in axis.lines] == [figures.METHODS[name] for name in names]
+        assert len({line.get_marker() for line in axis.lines}) == len(names)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["pconv (ours)", *names[1:]]

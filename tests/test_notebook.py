@@ -351,3 +351,12 @@ def test_killed_kernel_says_where_and_what_to_do(runs):
     assert "killed.ipynb stopped in cell [4], `import os, signal`" in stderr
     for words in ("killed", "memory", "train.batch", "data.size", "checkpoint"):
         assert words in stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("tags, hidden", [(["hide-input"], True), (["other", "hide-input"], True), (["other"], False)])
+def test_cells_that_prepare_something_are_collapsed_in_jupyterlab(tags, hidden):
+    nb = notebook("1")
+    nb.cells[0].metadata.tags = tags
+    for _ in range(2):  # cleaning twice changes nothing more
+        metadata = clean(nb).cells[0].metadata
+        assert metadata == {"tags": tags} | ({"jupyter": {"source_hidden": True}} if hidden else {})

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import subprocess
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 from dvc.repo import Repo
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from pconv import figures
 from pconv.data.decoding import write_image
 from pconv.figures.compare import experiment_rows, metric_against_parameter
 from pconv.studies import compare
@@ -32,26 +34,25 @@ def metrics(psnr):
     return {"psnr": psnr, **others, "gain over mean fill dB": 1.0}
 
 
-def labels(axis):
-    return [label.get_text() for label in axis.get_xticklabels()]
-
-
 def panels(figure):
-    """Return the panels of a figure by what their axes say."""
+    """Return what the panels of a figure show: title -> the lines of text beside it and the points of its last panel.
+
+    The last panel is that of the perceptual distance. Points are without the ring and the line of the first run.
+    """
     FigureCanvasAgg(figure).draw()
-    return {axis.get_xlabel(): axis for axis in figure.axes if axis.get_xlabel()}
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    starts = [i for i, title in enumerate(titles) if title]
+    ends = [*starts[1:], len(titles)]
+    return {
+        titles[i]: ([label.get_text() for label in figure.axes[i].get_yticklabels()], points(figure.axes[end - 1]))
+        for i, end in zip(starts, ends, strict=True)
+    }
 
 
 def points(axis):
-    """Coordinates of the filled points of a panel: without the ring."""
-    return [tuple(float(c[0]) for c in line.get_data()) for line in axis.lines if line.get_fillstyle() != "none"]
-
-
-def legend_is_whole(figure):
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    figure.draw(renderer)
-    box, whole = figure.legends[0].get_window_extent(renderer), figure.bbox
-    return box.x0 >= 0 and box.y0 >= 0 and box.x1 <= whole.x1 and box.y1 <= whole.y1
+    """Return the values of the filled points of a panel from top to bottom."""
+    (line,) = [line for line in axis.lines if line.get_marker() == "o" and line.get_fillstyle() != "none"]
+    return line.get_xdata().tolist()
 
 
 def draw(*runs):
@@ -74,10 +75,8 @@ def test_a_changed_parameter_of_any_kind(changed, key, texts):
     runs = [run("base"), run("other", psnr=21.5, **changed)]
     table = compare.changed_params(runs)
     assert list(table.columns) == [key] and table[key].tolist() == texts
-    axis = panels(draw(*runs))[key]
-    assert sorted(labels(axis)) == sorted(texts)
-    x = [labels(axis).index(text) for text in texts]
-    assert points(axis) == [(x[0], 0.02), (x[1], 0.0185)]  # the lowest panel shows the perceptual distance
+    lines, values = panels(draw(*runs))[key]
+    assert lines == [f"base: {texts[0]}", f"other: {texts[1]}"] and values == [0.02, 0.0185]
     words = compare.conclusion(runs)
     assert (
         f"- other ({key} = {texts[1]}): +1.50 dB PSNR, +0.0150 SSIM, -1.500 percentage points of L1 and -0.0015"
@@ -94,16 +93,30 @@ def test_equal_values_are_no_change_but_true_is_not_one():
     assert compare.changed_params([run("a", seed=0.1), run("b", seed=0.1 + 1e-9)]).shape == (2, 1)
 
 
-def test_numbers_stand_in_order_of_size():
-    values = [10, 9, 1e-5, 100.0, None]
-    axis = panels(draw(*(run(str(value), loss_style=value) for value in values)))["loss.style"]
-    assert labels(axis) == ["1e-05", "9", "10", "100", "null"]
+def test_numbers_stand_in_order_of_size_below_the_first_run():
+    runs = [run(f"run {value}", loss_style=value) for value in [10, 9, 1e-5, 100.0, None]]
+    lines, _ = panels(draw(*runs))["loss.style"]
+    assert lines == ["run 10: 10", "run 1e-05: 1e-05", "run 9: 9", "run 100.0: 100", "run None: null"]
+
+
+def test_a_panel_shows_the_runs_that_differ_in_its_parameter():
+    both = {"loss_style": 5, "seed": 7}
+    runs = [run("base"), run("style", loss_style=5), run("seed", seed=7), run("both", **both)]
+    shown = panels(draw(*runs))
+    assert shown["loss.style"][0] == ["base: 1", "style: 5", "both: 5"]
+    assert shown["seed"][0] == ["base: 0", "seed: 7", "both: 7"]
+
+
+def test_parameters_that_always_change_together_share_a_panel():
+    runs = [run("base"), run("other", loss_style=5, seed=7), run("third", loss_style=6, seed=8)]
+    assert panels(draw(*runs)) == {
+        "loss.style, seed": (["base: 1, 0", "other: 5, 7", "third: 6, 8"], [0.02, 0.02, 0.02])
+    }
 
 
 def test_no_changed_parameter():
     runs = [run("base"), run("again", psnr=21.0)]
-    axis = panels(draw(*runs))["experiment"]
-    assert labels(axis) == ["base", "again"] and points(axis) == [(0, 0.02), (1, 0.019)]
+    assert panels(draw(*runs)) == {"no parameter differs": (["base", "again"], [0.02, 0.019])}
     words = compare.conclusion(runs)
     assert "No parameter differs between them. again has the highest PSNR" in words
     assert "- again (the same parameters): +1.00 dB" in words
@@ -114,8 +127,8 @@ def test_missing_metrics(first, second, lacking):
     runs = [run("base", psnr=first), run("other", psnr=second, loss_style=2)]
     results = compare.measured(runs)
     assert results.loc[lacking].isna().all()
-    drawn = [y for _, y in points(panels(draw(*runs))["loss.style"]) if not math.isnan(y)]
-    assert drawn == [0.02]
+    _, values = panels(draw(*runs))["loss.style"]
+    assert [value for value in values if not math.isnan(value)] == [0.02]
     words = compare.conclusion(runs)
     assert f"- other (loss.style = 2): not compared with base, because {lacking} has no results." in words
 
@@ -134,20 +147,24 @@ def test_no_metrics_at_all():
     runs = [run("base", psnr=None), run("other", psnr=None)]
     words = compare.conclusion(runs)
     assert "highest" not in words and "has no results" in words
-    assert legend_is_whole(draw(*runs))
+    assert [math.isnan(value) for value in panels(draw(*runs))["no parameter differs"][1]] == [True, True]
 
 
 LONG = "a-name-as-long-as-git-and-dvc-allow-people-to-choose-and-longer"
 
 
 @pytest.mark.parametrize(("count", "name", "number"), [(1, "b", 2), (1, LONG, 25), (2, "two words", 9), (5, LONG, 3)])
-def test_the_legend_is_whole(count, name, number):
-    changed = [{f"loss_key{k}": i for k in range(count)} for i in range(number)]
-    figure = draw(*(run(f"{name}{i}", psnr=20 + i / 10, **values) for i, values in enumerate(changed)))
-    assert len(panels(figure)) == count
-    assert legend_is_whole(figure)
-    styles = {(line.get_color(), line.get_marker()) for line in figure.axes[0].lines if line.get_fillstyle() != "none"}
-    assert len(styles) == number
+def test_every_run_is_named_within_the_figure(count, name, number):
+    names = [f"{name}{i}" for i in range(number)]
+    runs = [run(one, **{f"loss_key{k}": i * (i != k) for k in range(count)}) for i, one in enumerate(names)]
+    figure = draw(*runs)
+    shown = panels(figure)
+    assert len(shown) == min(count, number)  # with five keys and three runs, two change as others do
+    together = "".join("".join(lines) for lines, _ in shown.values()).replace("\n", "")
+    assert all(one.replace(" ", "") in together.replace(" ", "") for one in names)
+    pixels = figures.draw(figure)
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (edge == 255).all()
 
 
 # What a revision keeps
@@ -201,12 +218,35 @@ def test_pictures_of_other_sizes_and_none(repository):
     git("rm", "-rq", "reports/figures")
     old = commit()
     rows = compare.picture_rows([at_revision("new", new), at_revision("old", old)])
-    assert [(title, pixels.shape) for title, pixels in rows] == [
-        ("with holes", (20, 120, 3)),
-        ("new", (32, 192, 3)),
+    assert [(row.name, len(row.pictures), row.pictures[0].shape, row.titles) for row in rows] == [
+        ("with holes", 6, (20, 20, 3), []),
+        ("new", 6, (32, 32, 3), []),
     ]
     FigureCanvasAgg(experiment_rows(rows)).draw()
     assert compare.picture_rows([at_revision("old", old)]) == []
+
+
+def test_bins_and_dB_stand_above_the_pictures_and_the_truth_below(repository):
+    (repository / "reports/figures").mkdir()
+    rng = np.random.default_rng(0)
+    truth = rng.integers(100, 150, (16, 32, 3), dtype=np.uint8)
+    filled = truth.copy()
+    filled[:, 16:] += 10
+    for name, pixels in (("05-masked", truth), ("05-truth", truth), ("05-row", filled)):
+        write_image(repository / f"reports/figures/{name}.png", pixels)
+    bins = {
+        "psnr, touching the border": {"0.1-0.2": 1.0},
+        "psnr, clear of the border": {"0.01-0.1": 1.0, "0.1-0.2": 2.0},
+    }
+    rows = compare.picture_rows([replace(at_revision("one", commit()), metrics={"psnr": 3.0} | bins)])
+    assert [(row.name, row.titles) for row in rows] == [
+        ("with holes", ["0.01-0.1", "0.1-0.2"]),
+        ("one", ["exact", f"{20 * math.log10(255 / 10):.1f} dB"]),
+        ("truth", []),
+    ]
+    assert np.array_equal(np.hstack(rows[-1].pictures), truth) and np.array_equal(np.hstack(rows[1].pictures), filled)
+    texts = [text.get_text() for text in experiment_rows(rows).texts]
+    assert {"0.1-0.2", "exact", "28.1 dB", "with holes", "truth"} <= set(texts)
 
 
 def test_one_run_alone_is_not_compared(repository):

@@ -3,6 +3,7 @@
 Each notebook has a module of its own here, so that a change to its figures makes no other stage run again.
 
 Pictures are drawn pixel by pixel (magnified by whole numbers, never smoothed), and holes have one colour throughout.
+Text is large enough to be read where a figure is shown 400 px wide, as on a phone.
 """
 
 from __future__ import annotations
@@ -13,23 +14,28 @@ from itertools import accumulate, zip_longest
 import cv2
 import matplotlib as mpl
 import numpy as np
-from IPython.display import Image, display
+from IPython.display import Image, Markdown, display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import IdentityTransform
 
 from pconv.project import figure_folder
 
-HOLE = (0.93, 0.35, 0.16)  # the colour of a hole, in every picture
+HOLE = (1.0, 0.0, 1.0)  # the colour of a hole, in every picture: magenta, which photographs hardly ever contain
+# Okabe and Ito's colours, which people who see no red, no green or no blue tell apart; yellow is too pale for lines.
+COLOURS = ("#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#000000")
 METHODS = {  # the colour of a method, in every plot
-    "pconv": "#d1421f",
-    "published": "#7a4f9a",
-    "mean fill": "#8c8c8c",
-    "telea": "#2a6f97",
-    "navier-stokes": "#61a5c2",
-    "biharmonic": "#3d7a45",
-    "bicubic": "#c79a1e",
+    "pconv": "#d55e00",
+    "published": "#cc79a7",
+    "mean fill": "#000000",
+    "telea": "#0072b2",
+    "navier-stokes": "#56b4e9",
+    "biharmonic": "#009e73",
+    "bicubic": "#e69f00",
 }
+TRAINING, VALIDATION = COLOURS[1], COLOURS[0]
+WIDTH = 7.6  # inches of a plot
 GAP = 8  # pixels between pictures
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # smallest for line art
 JPEG = [
@@ -38,15 +44,13 @@ JPEG = [
     *(cv2.IMWRITE_JPEG_OPTIMIZE, 1),
     *(cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
 ]
-COLOURS = ("#d1421f", "#2a6f97", "#3d7a45", "#c79a1e", "#7a4f9a", "#61a5c2", "#8c8c8c")
-
 mpl.rcParams.update(
     {
         "figure.dpi": 110,
         "figure.constrained_layout.use": True,
-        "font.size": 11,
-        "axes.titlesize": 11,
-        "axes.labelsize": 11,
+        "font.size": 12,
+        "axes.titlesize": 12,
+        "axes.labelsize": 12,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
@@ -77,18 +81,21 @@ def encode(figure: Figure, photographs: bool = False) -> bytes:
     return file.tobytes()
 
 
-def show(figure: Figure, photographs: bool = False, name: str | None = None) -> None:
+def show(figure: Figure, alt: str, caption: str = "", photographs: bool = False, name: str | None = None) -> None:
     """Display a figure in the notebook, in the format that `encode` chooses; nothing else keeps a copy.
 
-    Only a figure that a page outside the notebook shows has a `name`: reports/figures/`name`.png, or .jpg, gets the
-    same bytes.
+    alt: what it shows, for whoever cannot see it. caption: what to see in it, Markdown, in the line below; the site
+    finds it by its metadata. Only a figure that a page outside the notebook shows has a `name`:
+    reports/figures/`name`.png, or .jpg, gets the same bytes.
     """
     data = encode(figure, photographs)
     if name:
         path = figure_folder() / f"{name}.{'jpg' if photographs else 'png'}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    display(Image(data=data))
+    display(Image(data=data, alt=alt))
+    if caption:
+        display(Markdown(f"*{caption}*"), metadata={"caption": True})
 
 
 def to_picture(image) -> np.ndarray:
@@ -107,14 +114,14 @@ def masked(image, mask) -> np.ndarray:
 
 def picture_grid(rows, columns=(), labels=(), cell: int = 128) -> Figure:
     """Draw rows of pictures with a title above each column and a label before each row; `cell` as for `magnify`."""
-    return _draw_tiles(rows, [columns, *[()] * (len(rows) - 1)], labels, cell)
+    return draw_tiles(rows, [columns, *[()] * (len(rows) - 1)], labels, cell)
 
 
 def gallery(pictures, titles, columns: int = 5, cell: int = 128) -> Figure:
     """Draw pictures in rows of `columns`, each below its own title; `cell` as for `magnify`."""
     starts = range(0, len(pictures), columns)
     rows, titles = ([each[start : start + columns] for start in starts] for each in (pictures, titles))
-    return _draw_tiles(rows, titles, (), cell)
+    return draw_tiles(rows, titles, (), cell)
 
 
 def magnify(image, cell: int) -> np.ndarray:
@@ -134,17 +141,18 @@ def magnify(image, cell: int) -> np.ndarray:
     return cv2.resize(picture, (width // parts, height // parts), interpolation=cv2.INTER_AREA)
 
 
-def _draw_tiles(rows, titles, labels, cell: int) -> Figure:
-    """Draw rows of pictures, with a title above each and a label before each row.
+def draw_tiles(rows, titles, labels, cell: int) -> Figure:
+    """Draw rows of pictures, with a title above each and a label before each row; `cell` as for `magnify`.
 
     Axes would resample pictures to the room that text leaves. Here pictures keep their pixels, and text gets its room.
     """
     tiles = [[magnify(image, cell) for image in row] for row in rows]
     height, width = np.max([tile.shape[:2] for row in tiles for tile in row], axis=0)
+    size = max(12, (width + GAP) * max(map(len, tiles)) / 72)  # points; more where a figure is wide and will be reduced
     title_columns = zip_longest(*titles, [""] * max(map(len, tiles)), fillvalue="")
-    widths = [max([width, *(_text_size(title)[0] for title in column)]) for column in title_columns]
-    heads = [max([0, *(_text_size(title)[1] for title in row)]) for row in titles]
-    left = max([GAP, *(_text_size(label)[0] for label in labels)])
+    widths = [max([width, *(_text_size(title, size)[0] for title in column)]) for column in title_columns]
+    heads = [max([0, *(_text_size(title, size)[1] for title in row)]) for row in titles]
+    left = max([GAP, *(_text_size(label, size)[0] for label in labels)])
     lefts = list(accumulate([w + GAP for w in widths], initial=left))
     tops = list(accumulate([head + height + GAP for head in heads], initial=GAP))
     figure = _blank(lefts[-1], tops[-1])
@@ -153,9 +161,10 @@ def _draw_tiles(rows, titles, labels, cell: int) -> Figure:
         for tile, x, room in zip(row, lefts, widths, strict=False):
             figure.figimage(tile, x + (room - tile.shape[1]) // 2, y - tile.shape[0])
         for name, x, room in zip(names, lefts, widths, strict=False):
-            _write(figure, x + room / 2, y + GAP / 2, name, ha="center", va="bottom")
+            _write(figure, x + room / 2, y + GAP / 2, name, ha="center", va="bottom", fontsize=size)
     for label, head, top in zip(labels, heads, tops, strict=False):
-        _write(figure, left - GAP, tops[-1] - top - head - height / 2, label, ha="right", va="center")
+        y = tops[-1] - top - head - height / 2
+        _write(figure, left - GAP, y, label, ha="right", va="center", fontsize=size)
     return figure
 
 
@@ -170,12 +179,26 @@ def _write(figure: Figure, x: float, y: float, text: str, **style) -> None:
     figure.text(x, y, text, transform=IdentityTransform(), **style)
 
 
-def _text_size(text: str) -> tuple[int, int]:
+def _text_size(text: str, size: float) -> tuple[int, int]:
     """Return the width and height of some lines of text in pixels, with a gap to both sides and half a gap below."""
-    box = FigureCanvasAgg(Figure()).figure.text(0, 0, text).get_window_extent()
+    box = FigureCanvasAgg(Figure()).figure.text(0, 0, text, fontsize=size).get_window_extent()
     return math.ceil(box.width) + 2 * GAP, math.ceil(box.height) + GAP // 2
 
 
 def mask_picture(mask) -> np.ndarray:
     """Show a mask (1, H, W) alone: valid pixels in light grey, the hole in its colour."""
     return masked(mask.new_full((3, *mask.shape[1:]), 0.92), mask)
+
+
+def log_scale(axis, side: str = "y") -> None:
+    """Make an axis logarithmic with few ticks, labelled as plain numbers: those of Matplotlib pile up in small panels.
+
+    A range of less than two decades has ticks at 1, 2 and 5, a longer one at some powers of ten.
+    """
+    axis.set(**{f"{side}scale": "log"})
+    low, high = axis.get_ylim() if side == "y" else axis.get_xlim()
+    subs = (1, 2, 5) if high < 100 * low else (1,)
+    which = axis.yaxis if side == "y" else axis.xaxis
+    which.set_major_locator(LogLocator(subs=subs, numticks=6))
+    which.set_major_formatter(lambda value, _: f"{value:g}")
+    which.set_minor_formatter(NullFormatter())

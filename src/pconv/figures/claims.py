@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pconv.figures import COLOURS, HOLE, gallery
+from pconv.figures import COLOURS, HOLE, WIDTH, gallery
 
 ABOVE, BELOW, OPEN = COLOURS[1], COLOURS[0], COLOURS[6]  # an interval above 0, below 0, and around it
 MARKERS = {ABOVE: "o", BELOW: "s", OPEN: "D"}  # the same in shape, for whoever sees no colours
-ROW = 0.27  # inches
+ROW = 0.29  # inches
 
 
 def intervals(parts: Sequence[tuple[str, pd.DataFrame]], unit: str) -> Figure:
@@ -23,12 +23,12 @@ def intervals(parts: Sequence[tuple[str, pd.DataFrame]], unit: str) -> Figure:
     unit: what the differences are, below the last panel.
     """
     heights = [0.75 + ROW * len(table) for _, table in parts]
-    figure = Figure(figsize=(7.2, sum(heights) + 0.3))
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.3))
     blocks = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
     for block, (title, table) in zip(blocks, parts, strict=True):
-        block.suptitle(textwrap.fill(title, 84), x=0.01, ha="left", fontsize=11)
+        block.suptitle(textwrap.fill(title, 80), x=0.01, ha="left", fontsize=12)
         _panel(block.subplots(), table)
-    figure.supxlabel(f"difference, {unit} (thick: 95 % interval, thin: the seeds)", fontsize=11)
+    figure.supxlabel(f"difference, {unit} (thick: 95 % interval, thin: the seeds)", fontsize=12)
     return figure
 
 
@@ -40,7 +40,7 @@ def _panel(axis, table: pd.DataFrame) -> None:
         axis.plot([row.low, row.high], [y, y], color=colour, linewidth=3.2, solid_capstyle="butt")
         axis.plot(row.mean, y, MARKERS[colour], color=colour, markersize=6.5, markeredgecolor="white")
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set_yticks(places, [_label(row) for row in table.itertuples()], fontsize=10)
+    axis.set_yticks(places, [_label(row) for row in table.itertuples()], fontsize=11)
     axis.set_ylim(-0.7, len(table) - 0.3)
     axis.grid(axis="y", visible=False)
 

@@ -3,58 +3,69 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from pconv.figures import COLOURS, gallery
+from pconv.figures import COLOURS, draw_tiles
 
-COLUMNS = 4  # panels side by side
-SLANTED = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-MARKERS = "os^Dv"  # one after the other, once all colours are used
+LESS = ("L1, %", "perceptual distance")  # metrics of which less is better
+ROW, HEAD = 0.3, 0.55  # inches for a run and for a panel's title and margins
+LINE = 26  # characters of a run's name and value in one line
 
 
 def metric_against_parameter(changes: pd.DataFrame, results: pd.DataFrame) -> Figure:
-    """Draw a row of panels per metric, a column per changed parameter and a point per experiment; the first is ringed.
+    """Draw a row of panels per parameter that differs, a column per metric, and a point for each run, by its name.
 
-    changes: parameters as text, results: metrics; both with a row per experiment. More than COLUMNS parameters continue
-    below. If no parameter changed, the panels show the experiments in turn. NaN draws no point.
+    changes: parameters as text, results: metrics; both with a row per run. A parameter's panels show the first run,
+    ringed, and those that differ from it in that parameter. Parameters that always change together share their panels.
+    All panels of a metric have one scale. NaN draws no point.
     """
-    if changes.columns.empty:
-        changes = pd.DataFrame({"experiment": changes.index}, index=changes.index)
     metrics = [column for column in results if not column.startswith("over")]
-    parts = [changes.iloc[:, i : i + COLUMNS] for i in range(0, len(changes.columns), COLUMNS)]
-    width = 3.2 + 3.4 * min(COLUMNS, len(changes.columns))
-    names = [textwrap.fill(str(name), 24) for name in changes.index]
-    height = max(2.4 * len(metrics) * len(parts), 0.5 + 0.24 * sum(name.count("\n") + 1 for name in names))
-    figure = Figure(figsize=(width, height))
-    for block, part in zip(figure.subfigures(len(parts), 1, squeeze=False)[:, 0], parts, strict=True):
-        grid = block.subplots(len(metrics), len(parts[0].columns), squeeze=False, sharey="row", sharex="col")
-        for row, metric in zip(grid, metrics, strict=True):
-            row[0].set_ylabel(metric)
-            for axis, parameter in zip(row, part, strict=False):
-                _points(axis, part[parameter], results[metric])
-        for axis, parameter in zip(grid[-1], part, strict=False):
-            axis.set_xlabel(textwrap.fill(parameter, 30))
-        for axis in grid[:, len(part.columns) :].flat:
-            axis.remove()
-    points = [line for line in grid[0][0].lines if line.get_fillstyle() != "none"]  # without the ring
-    figure.legend(points, names, loc="outside right upper")
+    parts = [(names, _lines(changes, names)) for names in _groups(changes)]
+    heights = [HEAD + ROW * sum(name.count("\n") + 1 for name in lines.values()) for _, lines in parts]
+    figure = Figure(figsize=(8.4, sum(heights) + 0.6))
+    grid = figure.subplots(len(parts), len(metrics), squeeze=False, sharex="col", sharey="row", height_ratios=heights)
+    for panels, (names, lines) in zip(grid, parts, strict=True):
+        for axis, metric in zip(panels, metrics, strict=True):
+            _points(axis, results[metric].iloc[list(lines)], results[metric].iloc[0])
+        panels[0].set_yticks(range(len(lines)), lines.values())
+        panels[0].set_ylim(len(lines) - 0.4, -0.6)  # the first run above
+        title = textwrap.fill(", ".join(names) or "no parameter differs", 60)
+        panels[0].set_title(title, loc="left", fontweight="bold").set_in_layout(False)  # it may be wider than a panel
+    for axis, metric in zip(grid[-1], metrics, strict=True):
+        axis.set_xlabel(f"{textwrap.fill(metric, 12)}\n({'less' if metric in LESS else 'more'} is\nbetter)")
+        axis.xaxis.set_major_locator(MaxNLocator(1, min_n_ticks=1))
+        axis.margins(x=0.25)
     return figure
 
 
-def _points(axis, values: pd.Series, results: pd.Series) -> None:
-    """Draw results against values (text, one place for each different one) into one panel."""
-    levels = sorted(values.unique(), key=_numbers_first)
-    for i, (value, result) in enumerate(zip(values, results, strict=True)):
-        x, marker = levels.index(value), MARKERS[i // len(COLOURS) % len(MARKERS)]
-        axis.plot(x, result, marker, color=COLOURS[i % len(COLOURS)])
-        if i == 0:
-            axis.plot(x, result, "o", markersize=12, fillstyle="none", color="black")
-    texts = [level if len(level) <= 24 else f"...{level[-21:]}" for level in levels]
-    long = max(map(len, texts)) > 24 / len(texts)  # would run into each other side by side
-    axis.set_xticks(range(len(levels)), texts, **(SLANTED if long else {}))
-    axis.set_xlim(-0.5, len(levels) - 0.5)
+def _groups(changes: pd.DataFrame) -> list[list[str]]:
+    """Return the parameters, those together that split the runs in the same way: they cannot be told apart."""
+    found: dict[tuple, list[str]] = {}
+    for name in changes:
+        found.setdefault(tuple(pd.factorize(changes[name])[0]), []).append(name)
+    return list(found.values()) or [[]]
+
+
+def _lines(changes: pd.DataFrame, names: Sequence[str]) -> dict[int, str]:
+    """Return for each run that a panel shows, by its place in the table, its name and its values; the first leads.
+
+    Where a value is a number, the others follow in order of size.
+    """
+    values = changes[list(names)]
+    differs = (values != values.iloc[0]).any(axis=1) if names else pd.Series(True, changes.index)
+    others = [place for place in range(1, len(changes)) if differs.iloc[place]]
+    if names:
+        others.sort(key=lambda place: _numbers_first(values.iloc[place, 0]))
+    return {place: _name(changes.index[place], values.iloc[place]) for place in (0, *others)}
+
+
+def _name(run: str, values: pd.Series) -> str:
+    told = ", ".join(value if len(value) <= 24 else f"...{value[-21:]}" for value in values)
+    return textwrap.fill(f"{run}: {told}" if told else str(run), LINE)
 
 
 def _numbers_first(level: str) -> tuple[bool, float]:
@@ -65,7 +76,16 @@ def _numbers_first(level: str) -> tuple[bool, float]:
         return True, 0.0
 
 
+def _points(axis, values: pd.Series, first: float) -> None:
+    """Draw the values of some runs, the first of them ringed, and a line at its value."""
+    axis.plot(values, range(len(values)), "o", color=COLOURS[1])
+    axis.plot(values.iloc[:1], [0], "o", markersize=12, fillstyle="none", color="black")
+    if pd.notna(first):
+        axis.axvline(first, color="0.5", linestyle=":", linewidth=1.2)
+    axis.grid(axis="y", visible=False)
+
+
 def experiment_rows(rows) -> Figure:
-    """Draw titled rows of pixels, (title, (H, W, 3) uint8) each, one above the other."""
-    titles, pictures = zip(*rows, strict=True)
-    return gallery(pictures, titles, columns=1)
+    """Draw rows of pictures, (name, pictures (H, W, 3) uint8, a title for each) each, one below the other."""
+    names, pictures, titles = zip(*rows, strict=True)
+    return draw_tiles(pictures, titles, [textwrap.fill(name, 18) for name in names], 128)

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pconv.figures import METHODS, masked, picture_grid
+from pconv.figures import METHODS, WIDTH, masked, picture_grid
 
 NETWORKS = ("pconv", "published")  # methods that are not baselines
+LESS = ("l1", "perceptual")  # measures of which less is better
+MARKERS = dict(zip(METHODS, "oDxs^vP", strict=True))  # the same in shape, for whoever sees no colours
 
 
 def evaluation_curves(rows, measures, borders) -> Figure:
     """Draw measures against hole ratio: a line per method, its band one standard error wide to either side.
 
     rows: pconv.studies.evaluate.plot_rows (method, hole_ratio, touches_border, n, each measure and its _std). measures:
-    a label for each, one column of panels. borders: a title for touches_border True and False, one row of panels each.
+    a label for each, one row of panels. borders: a title for touches_border True and False, a column of panels each.
+    Panels side by side have one scale.
     """
-    figure = Figure(figsize=(3.5 * len(measures), 7.2))
-    grid = figure.subplots(len(borders), len(measures), sharex=True, sharey="col", squeeze=False)
-    for panels, (touches, title) in zip(grid, borders.items(), strict=True):
-        for axis, (measure, label) in zip(panels, measures.items(), strict=True):
+    figure = Figure(figsize=(WIDTH, 2.5 * len(measures) + 0.9))
+    grid = figure.subplots(len(measures), len(borders), sharex=True, sharey="row", squeeze=False)
+    for panels, (measure, label) in zip(grid, measures.items(), strict=True):
+        for axis, touches in zip(panels, borders, strict=True):
             for method, line in rows[rows["touches_border"] == touches].groupby("method", sort=False):
                 _method_line(axis, method, line, measure)
-            axis.set(xlim=(0, max(0.6, *rows["hole_ratio"])), ylabel=label, title=f"holes {title}")
-            if measure in ("l1", "perceptual"):
-                axis.set_ylim(bottom=0)
+            axis.set(xlim=(0, max(0.6, *rows["hole_ratio"])))
+        panels[0].set_ylabel(f"{label}\n({'less' if measure in LESS else 'more'} is better)")
+        if measure in LESS:
+            panels[0].set_ylim(bottom=0)
+    for axis, title in zip(grid[0], borders.values(), strict=True):
+        axis.set_title(f"holes {title}")
     for axis in grid[-1]:
         axis.set_xlabel("hole ratio")
     handles, names = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -37,7 +44,7 @@ def _method_line(axis, method, line, measure) -> None:
     middle, mean = line["hole_ratio"], line[measure]
     error = (line[f"{measure}_std"] / line["n"] ** 0.5).fillna(0)
     style = {"color": METHODS[method], "zorder": 3 if method in NETWORKS else 2}
-    axis.plot(middle, mean, marker="o", markersize=4, label=_method_title(method), **style)
+    axis.plot(middle, mean, marker=MARKERS[method], markersize=5, label=_method_title(method), **style)
     axis.fill_between(middle, mean - error, mean + error, alpha=0.13, linewidth=0, **style)
 
 
@@ -45,7 +52,8 @@ def evaluation_pictures(crops, comps) -> Figure:
     """Draw a row per crop: masked, baselines, networks, the truth. comps: method -> (N, 3, H, W), N crops."""
     order = sorted(comps, key=lambda method: method in NETWORKS)  # networks last, beside the truth
     rows = [[masked(c.gt, c.mask), *(comps[method][i] for method in order), c.gt] for i, c in enumerate(crops)]
-    return picture_grid(rows, ["masked", *map(_method_title, order), "truth"], [c.bin for c in crops])
+    titles = ["masked", *(textwrap.fill(_method_title(method), 10) for method in order), "truth"]
+    return picture_grid(rows, titles, [c.bin for c in crops])
 
 
 def evaluation_cases(cases, crops, comps) -> Figure:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from pconv.figures import masked, picture_grid
+from pconv.figures import TRAINING, VALIDATION, WIDTH, log_scale, masked, picture_grid
+
+SPLITS = {
+    "train": {"name": "training", "line": {"color": TRAINING, "linewidth": 1.2}},
+    "val": {"name": "validation", "line": {"color": VALIDATION, "marker": "o", "markersize": 5}},
+}
 
 
 def training_samples(samples) -> Figure:
@@ -22,21 +28,25 @@ def training_curves(history) -> Figure:
     """
     last = history[-1]
     terms = [key.removeprefix("val/") for key in last if key.startswith("val/") and last[key] != 0]
-    columns = (len(terms) + 1) // 2
-    figure = Figure(figsize=(2.75 * columns, 5.2))
-    axes = list(figure.subplots(2, columns).flat)
-    for axis in axes[len(terms) :]:
-        axis.remove()
+    rows = (len(terms) + 1) // 2
+    figure = Figure(figsize=(WIDTH, 1.9 * rows + 0.5))
+    axes = list(figure.subplots(rows, 2, sharex=True, squeeze=False).flat)
     for axis, term in zip(axes, terms, strict=False):
-        for split, style in (("train", "-"), ("val", "o-")):
+        for split, style in SPLITS.items():
             points = [(row["step"], row[f"{split}/{term}"]) for row in history if f"{split}/{term}" in row]
             if points:
-                axis.plot(*zip(*points, strict=True), style, label=split, markersize=4)
+                axis.plot(*zip(*points, strict=True), label=style["name"], **style["line"])
         axis.set_title({"l1": "composite: L1, %", "psnr": "composite: PSNR, dB"}.get(term, term))
-        if term not in ("psnr", "l1"):
-            axis.set_yscale("log")
-        axis.set_xlabel("step")
-    figure.axes[0].legend()
+        axis.tick_params(labelbottom=True)
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        if term in ("psnr", "l1"):
+            axis.yaxis.set_major_locator(MaxNLocator(4))
+        else:
+            log_scale(axis)
+    for axis in axes[len(terms) :]:
+        axis.remove()
+    figure.supxlabel("step", fontsize=12)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 

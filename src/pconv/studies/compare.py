@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import dvc.api
 import numpy as np
@@ -40,7 +41,7 @@ class ComparisonError(PConvError, RuntimeError):
 
 KEPT = "reports/experiments"  # one folder for each experiment that travels with the repository
 FILES = ("params.yaml", "reports/metrics/evaluate.json")  # of an experiment, kept besides its pictures
-PICTURES = ("05-masked", "05-row")
+PICTURES = ("05-masked", "05-row", "05-truth")
 SMALL = 0.3  # dB; another seed may move the PSNR by so much (reports/spread.json)
 ENOUGH = 3  # seeds
 
@@ -75,6 +76,17 @@ class Experiment:
             path = f"reports/figures/{name}{suffix}"
             if (data := self.read(path)) is not None:
                 yield path, data
+
+    def squares(self, name: str) -> list[np.ndarray]:
+        """Return the squares that stand side by side in that picture, none if there is no picture."""
+        strip = self.picture(name)
+        return [] if strip is None else np.split(strip, max(1, strip.shape[1] // strip.shape[0]), axis=1)
+
+    def bins(self, count: int) -> list[str]:
+        """Return the names of the bins of hole ratios that were measured, if they are as many as the pictures."""
+        groups = [value for value in self.metrics.values() if isinstance(value, dict)]
+        names = sorted({name for group in groups for name in group})
+        return names if len(names) == count else []
 
 
 def read_experiments(rev: str = "HEAD") -> list[Experiment]:
@@ -196,11 +208,34 @@ def measured(experiments: list[Experiment]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=[one.name for one in experiments], dtype=float)
 
 
-def picture_rows(experiments: list[Experiment]) -> list[tuple[str, np.ndarray]]:
-    """Return titles and pictures: the test crops with their holes, then as each run that keeps a picture fills them."""
-    rows = [("with holes", experiments[0].picture("05-masked"))]
-    rows += [(one.name, one.picture("05-row")) for one in experiments]
-    return [(title, pixels) for title, pixels in rows if pixels is not None]
+class Row(NamedTuple):
+    """A row of pictures: what it shows, the pictures (H, W, 3) uint8, and what stands above each."""
+
+    name: str
+    pictures: list[np.ndarray]
+    titles: list[str]
+
+
+def picture_rows(experiments: list[Experiment]) -> list[Row]:
+    """Return the test crops with their holes, as each run that keeps a picture fills them, and the truth.
+
+    Above the first stand the bins, above the others the PSNR of each picture in dB, where the run keeps the truth.
+    """
+    first = experiments[0]
+    painted, truth = first.squares("05-masked"), first.squares("05-truth")
+    rows = [Row("with holes", painted, first.bins(len(painted)))]
+    rows += [Row(one.name, one.squares("05-row"), _psnr_titles(one)) for one in experiments]
+    rows += [Row("truth", truth, [])]
+    return [row for row in rows if row.pictures]
+
+
+def _psnr_titles(one: Experiment) -> list[str]:
+    """Return the PSNR of each of a run's pictures; nothing if it does not keep the truth."""
+    pictures, truth = one.squares("05-row"), one.squares("05-truth")
+    if [picture.shape for picture in pictures] != [picture.shape for picture in truth]:
+        return []
+    errors = [np.square(a.astype(float) - b).mean() for a, b in zip(pictures, truth, strict=True)]
+    return [f"{10 * np.log10(255**2 / error):.1f} dB" if error else "exact" for error in errors]
 
 
 def conclusion(experiments: list[Experiment]) -> str:
