@@ -11,7 +11,7 @@ PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USE_PEP517=1 .venv/bin/pip install --q
 PYTEST = GOMP_SPINCOUNT=10000 pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 stop = { echo "make: $(1)" >&2; exit 1; }
 
-.PHONY: help repro reproduced test arithmetic lab compare claims collect readme bench lock check
+.PHONY: help repro reproduced test arithmetic lab site compare claims collect readme bench lock check
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -37,6 +37,9 @@ arithmetic: .venv/installed ## run the tests that depend on the processor's arit
 lab: .venv/installed ## open JupyterLab; ARGS="--no-browser --port 9999" passes options
 	@$(IN_ENV) jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 		$(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+site: .venv/installed ## write the report as static pages into site/; they open from disk, without a server or a network
+	@$(IN_ENV) PYTHONPATH=src python -m pconv.site
 
 compare: .venv/installed ## compare the experiments that started from HEAD, or from REV=commit
 	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb $(if $(REV),-p rev $(REV))

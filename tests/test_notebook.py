@@ -353,7 +353,9 @@ def test_killed_kernel_says_where_and_what_to_do(runs):
         assert words in stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("tags, hidden", [(["hide-input"], True), (["other", "hide-input"], True), (["other"], False)])
+@pytest.mark.parametrize(
+    "tags, hidden", [(["hide-input"], True), (["other", "remove-input"], True), (["other"], False)]
+)
 def test_cells_that_prepare_something_are_collapsed_in_jupyterlab(tags, hidden):
     nb = notebook("1")
     nb.cells[0].metadata.tags = tags

@@ -10,7 +10,7 @@ import pytest
 
 from pconv.layers import PartialConv2d
 from pconv.losses import tv_loss
-from pconv.showing import bold_best, bold_best_of_rows, source
+from pconv.showing import bold_best, bold_best_of_rows, code_of
 from pconv.unet import Up
 
 
@@ -37,7 +37,7 @@ def bare(tree):
 
 @pytest.mark.parametrize("shown", [sample, tv_loss, PartialConv2d.window, PartialConv2d, Up])
 def test_the_code_that_is_shown_is_the_code_that_runs(shown):
-    block = source(shown).data
+    block = code_of(shown).data
     assert block.startswith("```python\n") and block.endswith("\n```")
     code = block.removeprefix("```python\n").removesuffix("\n```")
     assert bare(ast.parse(code)) == bare(ast.parse(textwrap.dedent(inspect.getsource(shown))))
@@ -45,7 +45,7 @@ def test_the_code_that_is_shown_is_the_code_that_runs(shown):
 
 
 def test_comments_and_other_text_stay():
-    code = source(sample, Documented).data
+    code = code_of(sample, Documented).data
     assert '    text = """kept"""  # no docstring\n' in code and "two paragraphs" not in code
     assert 'class Documented:\n    """Has a docstring alone."""' in code
 

@@ -75,6 +75,20 @@ def test_mask_levels_are_those_of_the_forward_pass(model, image, mask):
     assert all(torch.equal(level, other) for level, other in zip(levels[1:], seen, strict=True))
 
 
+def test_labelled_masks_name_every_layer_once(model, mask):
+    down, up = unet.labelled_masks(model, mask[0])
+    assert len(down) == model.depth + 1 and len(up) == model.depth
+    assert [label.split("\n")[0] for label, _ in down + up] == [
+        "input",
+        *(f"PConv{i}" for i in range(1, 2 * model.depth + 1)),
+    ]
+    for (_, shown), level in zip(down, unet.mask_levels(model, mask[:1]), strict=True):
+        assert torch.equal(shown, level[0])
+    for label, shown in down + up:
+        assert f"{shown.shape[-1]} px" in label
+    assert up[-1][1].shape == mask[0].shape and up[-1][0].endswith("3 ch.")
+
+
 def test_valid_shares(model):
     shares = unet.valid_shares(model, 64, seed=0, count=3)
     assert shares.index.tolist() == ["0.01-0.1", "0.1-0.2", "0.2-0.3", "0.3-0.4", "0.4-0.5", "0.5-0.6"]

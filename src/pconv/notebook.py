@@ -21,7 +21,9 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 
-HIDDEN = "hide-input"  # the tag of cells that prepare something: their code is collapsed, here and on the site
+# Jupyter Book's tags of cells whose code is collapsed in JupyterLab. On the site it is collapsed as well or, where the
+# cell only shows other code, left out.
+HIDDEN = {"hide-input", "remove-input"}
 COLLAPSED = {"jupyter": {"source_hidden": True}}
 
 # What Python and IPython print differently in each run, and what replaces it.
@@ -62,9 +64,10 @@ def _write_json(path: Path, values: dict) -> None:
 def clean(nb, root: Path | None = None):
     """Remove, in place, what differs between two equal runs of a notebook, and return it.
 
-    All metadata but METADATA and the tags of cells, and what follows from a tag, are removed, and so are progress (stderr), widgets and random cell
-    ids. Addresses, process ids, times and paths of this machine are replaced where they were printed, paths in `root`
-    by relative ones. Numbers that a notebook itself prints stay as they are. Cleaning twice changes nothing more.
+    All metadata but METADATA, the tags of cells and what follows from these are removed, and so are progress (stderr),
+    widgets and random cell ids. Addresses, process ids, times and paths of this machine are replaced where they were
+    printed, paths in `root` by relative ones. Numbers that a notebook itself prints stay as they are. Cleaning twice
+    changes nothing more.
     `nb` is an nbformat 4.5 notebook; papermill is not needed.
     """
     clean_metadata(nb)
@@ -79,13 +82,13 @@ def clean(nb, root: Path | None = None):
 def clean_metadata(nb) -> None:
     """Reduce the metadata of a notebook to METADATA and those of its cells to their tags, in place.
 
-    Cells with the tag HIDDEN are also marked in the way by which JupyterLab collapses their code.
+    Cells with a tag of HIDDEN are also marked in the way by which JupyterLab collapses their code.
     """
     nb.metadata = nbformat.from_dict(METADATA)
     for cell in nb.cells:
         tags = cell.metadata.get("tags")
         kept = {"tags": tags} if tags else {}
-        cell.metadata = nbformat.from_dict(kept | (COLLAPSED if HIDDEN in (tags or ()) else {}))
+        cell.metadata = nbformat.from_dict(kept | (COLLAPSED if HIDDEN.intersection(tags or ()) else {}))
 
 
 def _is_result(output) -> bool:

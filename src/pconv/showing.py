@@ -11,7 +11,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 
-def source(*objects) -> Markdown:
+def code_of(*objects) -> Markdown:
     """Return the code of functions, methods or classes, in the colours of Python and without their docstrings.
 
     It is read from the modules that run, so that it cannot differ from them.

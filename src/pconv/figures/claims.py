@@ -10,6 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pconv.figures import COLOURS, HOLE, WIDTH, gallery
+from pconv.studies.bootstrap import FAILS, HOLDS
+from pconv.studies.bootstrap import OPEN as OPEN_VERDICT
 
 ABOVE, BELOW, OPEN = COLOURS[1], COLOURS[0], COLOURS[6]  # an interval above 0, below 0, and around it
 MARKERS = {ABOVE: "o", BELOW: "s", OPEN: "D"}  # the same in shape, for whoever sees no colours
@@ -30,6 +32,17 @@ def intervals(parts: Sequence[tuple[str, pd.DataFrame]], unit: str) -> Figure:
         _panel(block.subplots(), table)
     figure.supxlabel(f"difference, {unit} (thick: 95 % interval, thin: the seeds)", fontsize=12)
     return figure
+
+
+def verdict_examples() -> Figure:
+    """Draw three differences that were made up, one for each verdict."""
+    spans = {HOLDS: (0.5, 0.2, 0.8), OPEN_VERDICT: (0.1, -0.2, 0.4), FAILS: (-0.4, -0.7, -0.1)}
+    rows = [
+        {"comparison": verdict, "holes": "all", "mean": mean, "low": low, "high": high}
+        | {"seeds_low": mean - 0.2, "seeds_high": mean + 0.2}
+        for verdict, (mean, low, high) in spans.items()
+    ]
+    return intervals([("made up", pd.DataFrame(rows))], "dB")
 
 
 def _panel(axis, table: pd.DataFrame) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pconv.figures import METHODS, WIDTH, masked, picture_grid
+from pconv.figures import METHODS, WIDTH, gallery, masked, picture_grid
 
 NETWORKS = ("pconv", "published")  # methods that are not baselines
 LESS = ("l1", "perceptual")  # measures of which less is better
@@ -46,6 +46,12 @@ def _method_line(axis, method, line, measure) -> None:
     style = {"color": METHODS[method], "zorder": 3 if method in NETWORKS else 2}
     axis.plot(middle, mean, marker=MARKERS[method], markersize=5, label=_method_title(method), **style)
     axis.fill_between(middle, mean - error, mean + error, alpha=0.13, linewidth=0, **style)
+
+
+def protocol(crop, comp) -> Figure:
+    """Draw how a crop is measured: the truth, what a method is given, its composite (3, H, W), four times the error."""
+    pictures = [crop.gt, masked(crop.gt, crop.mask), comp, 4 * (comp - crop.gt).abs()]
+    return gallery(pictures, ["I_gt", "given", "I_comp", "error x 4"], columns=4)
 
 
 def evaluation_pictures(crops, comps) -> Figure:

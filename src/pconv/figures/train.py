@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image as Picture
 
-from pconv.figures import TRAINING, VALIDATION, WIDTH, log_scale, masked, picture_grid
+from pconv.figures import (
+    TRAINING,
+    VALIDATION,
+    WIDTH,
+    draw,
+    draw_tiles,
+    gallery,
+    log_scale,
+    mask_picture,
+    masked,
+    picture_grid,
+)
+
+COLUMNS = 5  # moments of the training side by side
+PAUSE, LAST_PAUSE = 500, 3000  # milliseconds that a picture of the film stays
 
 SPLITS = {
     "train": {"name": "training", "line": {"color": TRAINING, "linewidth": 1.2}},
@@ -51,10 +69,40 @@ def training_curves(history) -> Figure:
 
 
 def samples_over_time(samples: dict, truth) -> Figure:
-    """Draw the same validation crops as the network fills them at several steps: masked, each step, truth."""
+    """Draw the same validation crops as the network fills them at several steps: masked, COLUMNS steps, truth."""
     image, mask = truth
+    steps = list(samples)
+    count = min(COLUMNS, len(steps))
+    shown = [steps[i * (len(steps) - 1) // max(1, count - 1)] for i in range(count)]
     rows = [
-        [masked(gt / 255, m), *(comps[i] / 255 for comps in samples.values()), gt / 255]
+        [masked(gt / 255, m), *(samples[step][i] / 255 for step in shown), gt / 255]
         for i, (gt, m) in enumerate(zip(image, mask.float(), strict=True))
     ]
-    return picture_grid(rows, ["masked", *(f"step {step}" for step in samples), "truth"])
+    return picture_grid(rows, ["masked", *(f"step\n{step:,}" for step in shown), "truth"])
+
+
+def one_step(gt, mask, out) -> Figure:
+    """Draw what a training step computes with: the photograph, its mask, what the network sees, predicts and fills.
+
+    gt and out are (3, H, W) in [0, 1], mask is (1, H, W), 1 where valid.
+    """
+    comp = torch.where(mask > 0, gt, out)
+    pictures = [gt, mask_picture(mask), masked(gt, mask), out, comp]
+    return gallery(pictures, ["I_gt", "M", "what the\nnetwork sees", "I_out", "I_comp"])
+
+
+def write_film(frames, truth, path: Path) -> None:
+    """Write an animated WebP: the crop with its hole, each titled picture (3, H, W) uint8 in turn, the photograph.
+
+    truth: image (3, H, W) and mask (1, H, W), uint8. Equal pictures give equal bytes.
+    """
+    image, mask = truth
+    start = masked(image / 255, mask.float())
+    rows = [[start, picture / 255, image / 255] for _, picture in frames]
+    titles = [["with holes", title, "photograph"] for title, _ in frames]
+    drawn = [
+        Picture.fromarray(draw(draw_tiles([row], [names], (), 192))) for row, names in zip(rows, titles, strict=True)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pauses = [PAUSE] * (len(drawn) - 1) + [LAST_PAUSE]
+    drawn[0].save(path, save_all=True, append_images=drawn[1:], duration=pauses, loop=0, quality=80, method=6)

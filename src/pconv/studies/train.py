@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import json
+import re
+
+import torch
+from torch import Tensor
 
 from pconv.data.manifest import read_manifest
 from pconv.params import Params
-from pconv.project import metric_folder
+from pconv.project import metric_folder, model_folder
+from pconv.tensors import read_tensors, write_tensors
 from pconv.training.result import Result
 
 
 def read_stage1() -> dict:
     """Return the metrics of stage 1, as its notebook wrote them."""
     return json.loads((metric_folder() / "stage1.json").read_text())
+
+
+def write_samples(result: Result, stage: int) -> None:
+    """Write models/stage{stage}/samples.safetensors: the filled samples by step, for the film of both stages."""
+    path = model_folder(stage) / "samples.safetensors"
+    write_tensors(path, {f"step {step}": pictures for step, pictures in result.samples.items()}, {})
+
+
+def read_samples(stage: int) -> dict[int, Tensor]:
+    """Return the filled samples (n, 3, H, W) uint8 of a stage, by step. Raises WeightsError for a damaged file."""
+    tensors, _ = read_tensors(model_folder(stage) / "samples.safetensors", "train the stage again")
+    return dict(sorted((int(re.sub(r"\D", "", name)), pictures) for name, pictures in tensors.items()))
+
+
+def film(result: Result, params: Params) -> list[tuple[str, Tensor]]:
+    """Return titled pictures (3, H, W) uint8: the last sample as both stages filled it, at the end of stage 2."""
+    steps = params.train.stage1.epochs * params.train.stage1.steps
+    filled = {step: pictures for step, pictures in read_samples(1).items()}
+    filled |= {steps + step: pictures for step, pictures in result.samples.items() if step > 0}
+    return [(f"step {step:,}", pictures[-1].to(torch.uint8)) for step, pictures in filled.items()]
 
 
 def validation(params: Params) -> str:

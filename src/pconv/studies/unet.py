@@ -89,6 +89,22 @@ def mask_levels(model: PConvUNet, mask: Tensor) -> list[Tensor]:
     return masks
 
 
+@torch.inference_mode()
+def labelled_masks(model: PConvUNet, mask: Tensor) -> tuple[list[tuple[str, Tensor]], list[tuple[str, Tensor]]]:
+    """Return the masks (1, H, W) of a forward pass with a label each: the input and the encoder's, then the decoder's.
+
+    mask: (1, H, W), its sides multiples of 2^depth.
+    """
+    blocks = [*model.encoder, *model.decoder]
+    masks = [window.mask[0] for window in model.windows(mask[None])]
+    labels = [
+        f"PConv{i}\n{m.shape[-1]} px\n{block.conv.out_channels} ch."
+        for i, (block, m) in enumerate(zip(blocks, masks, strict=True), 1)
+    ]
+    labelled = list(zip(labels, masks, strict=True))
+    return [(f"input\n{mask.shape[-1]} px\n3 ch.", mask), *labelled[: model.depth]], labelled[model.depth :]
+
+
 def valid_shares(model: PConvUNet, size: int, seed: int, count: int = 8) -> pd.DataFrame:
     """Return the mean share of valid pixels over `count` masks: a row per hole-ratio bin, a column per level."""
     rows = {}

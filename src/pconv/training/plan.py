@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pconv.params import Stage, Train
 
-SAMPLE_AT = (0, 0.03, 0.1, 0.3, 1)  # the shares of a stage after which the samples are filled
+SAMPLE_AT = (0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.75, 1)  # the shares of a stage after which samples are filled
 ROWS = 10  # of training losses in an epoch
 
 

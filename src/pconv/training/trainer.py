@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from itertools import chain
 
@@ -60,44 +60,47 @@ class Trainer:
         raises KeyboardInterrupt.
         """
         keep_memory()
-        state, plan, first, batch_size = self.state, self.plan, self.group.first, self.params.train.batch
+        state, plan, first = self.state, self.plan, self.group.first
         with ExitStack() as stack:
             stack.enter_context(self.checkpoints.lock())
             stop = stack.enter_context(Stop())
             self.checkpoints.restore(state, self.timer, plan.total)
             curves = stack.enter_context(Curves(self.stage, state.history, plan.before, shown=first))
-            show = stack.enter_context(show_progress(self.stage, state, plan.total, batch_size, shown=first))
+            progress = show_progress(self.stage, state, plan.total, self.params.train.batch, shown=first)
+            show = stack.enter_context(progress)
             stack.enter_context(dead_loaders_named(self.stage, state))
             batches = stack.enter_context(closing(self.batches()))
-            unread = UnreadLosses(self.group, self.hardware)
-            # The first round takes no step: it does what was still due when the run stopped, or is before any step.
-            for batch in chain([None], self.timer.measure_each("data", batches)):
-                if batch is not None:
-                    unread.append(self.train_step(*batch, learning_rate(plan.schedule, state.step)))
-                    state.step += 1
-                due = plan.logs(state.step) or plan.samples(state.step) or unread.is_time_to_read(stop)
-                if due:
-                    losses = self._read(unread, stop)
-                    if losses and plan.logs(state.step):
-                        curves.add(self._training_row())
-                show()
-                if not due:
-                    continue
-                if plan.ends_epoch(state.step) and not state.validated and not stop.agreed:
-                    self._validate(stop, curves)
-                if first and plan.samples(state.step) and state.step not in state.samples:
-                    state.samples[state.step] = self.validation.fill_samples(state.model)
-                if stop.agreed or self.checkpoints.is_due(state.step):
-                    self.checkpoints.save(state, self.timer)
-                if stop.agreed:
-                    self.group.wait()  # until the first has saved: torchrun ends the others as soon as one has ended
-                    raise KeyboardInterrupt(f"stopped at step {state.step}; run again to go on from there")
+            self.loop(batches, curves, show, stop)
             if not first:
                 return None
             self.checkpoints.save(state, self.timer)
             write_weights(self.params, self.stage, state)
         say(f"stage {self.stage}: {self.timer}")
         return make_result(self.params, self.hardware, state, self.validation.samples, self.timer)
+
+    def loop(self, batches: Iterator[tuple[Tensor, Tensor]], curves: Curves, show: Callable, stop: Stop) -> None:
+        """Take a step for each batch, and do in between what the plan says is due."""
+        state, plan, unread = self.state, self.plan, UnreadLosses(self.group, self.hardware)
+        # The first round takes no step: it does what was still due when the run stopped, or is before any step.
+        for batch in chain([None], self.timer.measure_each("data", batches)):
+            if batch is not None:
+                unread.append(self.train_step(*batch, learning_rate(plan.schedule, state.step)))
+                state.step += 1
+            due = plan.logs(state.step) or plan.samples(state.step) or unread.is_time_to_read(stop)
+            if due and self._read(unread, stop) and plan.logs(state.step):
+                curves.add(self._training_row())
+            show()
+            if not due:
+                continue
+            if plan.ends_epoch(state.step) and not state.validated and not stop.agreed:
+                self._validate(stop, curves)
+            if self.group.first and plan.samples(state.step) and state.step not in state.samples:
+                state.samples[state.step] = self.validation.fill_samples(state.model)
+            if stop.agreed or self.checkpoints.is_due(state.step):
+                self.checkpoints.save(state, self.timer)
+            if stop.agreed:
+                self.group.wait()  # until the first has saved: torchrun ends the others as soon as one has ended
+                raise KeyboardInterrupt(f"stopped at step {state.step}; run again to go on from there")
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Return this process's share of the training batches from the current step on; close them in the end."""

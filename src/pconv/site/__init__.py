@@ -1,0 +1,93 @@
+"""The report as static pages: executed notebooks, results, claims, parameters, experiments and the pipeline's graph.
+
+`build` writes them into a folder that opens from disk, without a server or a network: formulas become MathML, which
+browsers draw by themselves, figures become files, and links between notebooks lead from page to page.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from pygments.formatters import HtmlFormatter
+
+from pconv.site import tables
+from pconv.site.graph import draw_pipeline
+from pconv.site.notebooks import Chapter, read_chapter
+
+TEMPLATES = Environment(loader=PackageLoader("pconv.site"), autoescape=select_autoescape())
+PICTURES = ("reports/figures/*.jpg", "reports/figures/*.webp", "reports/benchmarks.png", "reports/trials.jpg")
+
+
+class Page(NamedTuple):
+    """A page without its frame."""
+
+    name: str  # of its file, without .html
+    title: str
+    body: str  # HTML
+    contents: list[tuple[str, str]] = []  # noqa: RUF012  # (anchor, title) of its sections
+
+
+def build(root: Path, target: Path) -> list[Path]:
+    """Write the site of a project into a folder, which is emptied first, and return the pages' paths in reading order.
+
+    Raises SiteError for a notebook or a report that is missing or damaged.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    (target / "images").mkdir(parents=True)
+    chapters = [read_chapter(path) for path in sorted((root / "reports/notebooks").glob("*.ipynb"))]
+    pictures = [path for pattern in PICTURES for path in sorted(root.glob(pattern))]
+    for path in pictures:
+        shutil.copy(path, target / "images" / path.name)
+    for chapter in chapters:
+        for name, data in chapter.images.items():
+            (target / "images" / name).write_bytes(data)
+    pages = _pages(root, chapters, {path.stem: f"images/{path.name}" for path in pictures})
+    for i, page in enumerate(pages):
+        before, after = pages[i - 1] if i else None, pages[i + 1] if i + 1 < len(pages) else None
+        _write(target / f"{page.name}.html", page, pages, before, after)
+    (target / "style.css").write_text(_style(), encoding="utf-8")
+    return [target / f"{page.name}.html" for page in pages]
+
+
+def _pages(root: Path, chapters: list[Chapter], pictures: dict[str, str]) -> list[Page]:
+    """Return all pages in reading order."""
+
+    def page(name: str, title: str, **values) -> Page:
+        return Page(name, title, TEMPLATES.get_template(f"{name}.html").render(**values))
+
+    notebooks = [Page(one.name, one.title, one.body, one.contents) for one in chapters]
+    return [
+        page(
+            "index",
+            "Partial convolutions, step by step",
+            chapters=chapters,
+            pictures=pictures,
+            results=tables.results(root),
+        ),
+        *notebooks,
+        page("results", "Results", pictures=pictures, results=tables.results(root), bins=tables.bins(root)),
+        page("claims", "The paper's claims", claims=tables.claims(root)),
+        page("parameters", "Parameters", default=tables.default(root), sets=tables.parameter_sets(root)),
+        page("experiments", "Experiments", pictures=pictures, trials=tables.trials(root), planned=tables.planned(root)),
+        page(
+            "pipeline",
+            "The pipeline",
+            graph=draw_pipeline(root, [one.name for one in chapters]),
+            stages=tables.stages(root),
+        ),
+    ]
+
+
+def _write(path: Path, page: Page, pages: list[Page], before: Page | None, after: Page | None) -> None:
+    html = TEMPLATES.get_template("page.html").render(page=page, pages=pages, before=before, after=after)
+    path.write_text(html, encoding="utf-8")
+
+
+def _style() -> str:
+    """Return the style sheet, with the colours of code in light and in dark."""
+    light = HtmlFormatter(style="default").get_style_defs(".highlight")
+    dark = HtmlFormatter(style="github-dark").get_style_defs('[data-theme="dark"] .highlight')
+    return "\n".join([light, dark, TEMPLATES.loader.get_source(TEMPLATES, "style.css")[0]])
