@@ -156,6 +156,7 @@ def pool_seeds(experiments: list[Experiment]) -> list[Experiment]:
 def _mean(group: list[Experiment]) -> Experiment:
     metrics = pd.DataFrame([one.metrics for one in group]).select_dtypes("number")
     means = {key: value for key, value in metrics.mean(skipna=False).items() if not np.isnan(value)}
+    means |= {key: value for key, value in group[0].metrics.items() if isinstance(value, dict)}  # by bin: of the first
     return replace(group[0], name=f"{group[0].name}, {len(group)} seeds", metrics=means, seeds=len(group))
 
 
