@@ -96,12 +96,16 @@ def _decode_any(file: BinaryIO, path: str | Path) -> np.ndarray:
     try:
         if getattr(picture, "n_frames", 1) > 1:
             raise MaskError(f"{path}: holds {picture.n_frames} pictures; a mask is one")
-        values, full = _lightness(_load(picture, file, path), path)
+        return picture_to_hole(_load(picture, file, path), path)
     except MaskError:
         raise
     except Exception as error:  # damaged pixels make Pillow raise errors of many kinds
         raise MaskError(f"{path}: damaged ({error}); save or copy it again") from None
-    return _cut(values, full, path)
+
+
+def picture_to_hole(picture: Image.Image, name: str | Path) -> np.ndarray:
+    """Return the hole that a picture means by the rules above: (H, W) uint8, 1 = hole. Raises MaskError."""
+    return _cut(*_lightness(picture, name), name)
 
 
 def _load(picture: Image.Image, file: BinaryIO, path: str | Path) -> Image.Image:

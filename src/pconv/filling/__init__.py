@@ -1,0 +1,1 @@
+"""Filling the holes of photographs of any size and format with a trained network."""
