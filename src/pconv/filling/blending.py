@@ -39,7 +39,7 @@ def reduce(canvas: Canvas, marks: np.ndarray, box: Box, factor: int) -> tuple[np
 
 def _block_means(canvas: Canvas, marks: np.ndarray, box: Box, factor: int) -> tuple[np.ndarray, np.ndarray]:
     known = (marks[box.slices] == KNOWN).astype(np.float32)
-    values = canvas.read(box) * known[..., None]
+    values = np.where(known[..., None] > 0, canvas.read(box), 0)  # a hole may hold NaN
     if factor == 1:
         return values, known > 0
     height, width = box.shape

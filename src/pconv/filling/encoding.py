@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,8 +23,9 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # chunks that say what the pixels are
 PNG_KIND = {b"bKGD", b"sBIT", b"hIST"}  # chunks that fit one kind of pixels only
 ADOBE, APP0, APP2, COMMENT, START_OF_SCAN = 0xEE, 0xE0, 0xE2, 0xFE, 0xDA  # markers in JPEG
-TIFF_KEPT = (269, 270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 700, 33432, 33723, 34377, 34675)  # texts, profile
-SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp", "BMP": ".bmp", "PPM": ".ppm"}
+TIFF_TEXTS = (269, 270, 271, 272, 305, 306, 315, 700, 33432, 34675)  # tags: names, times, XMP, the profile
+TIFF_NUMBERS = (274, 282, 283, 296, 33723, 34377)  # orientation, resolution, IPTC and Photoshop's data
+EXIF_FOLDERS = (0x8769, 0x8825)  # of the camera and of the place
 
 
 def encode(photo: Photo, format: str | None = None) -> bytes:
@@ -47,7 +47,7 @@ def _png(pixels, source) -> bytes:
         new = _opencv(".png", pixels)
     else:
         pixels = pixels.convert("RGB") if pixels.mode == "CMYK" else pixels
-        profile = source.header.info.get("icc_profile") if pixels.mode != "CMYK" else None
+        profile = None if source.header.mode == "CMYK" else source.header.info.get("icc_profile")
         new = _pillow(pixels, "PNG", compress_level=4, icc_profile=profile, exif=source.header.getexif())
     if not source.content.startswith(PNG_SIGNATURE):
         return new
@@ -101,40 +101,38 @@ def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
 def _tiff(pixels, source) -> bytes:
     header = source.header
     if isinstance(pixels, Image.Image):
-        return _pillow(pixels, "TIFF", compression=_compression(header), tiffinfo=_tags(header), **_beside(header))
-    tags = [(tag, header.tag_v2.tagtype[tag], None, value, True) for tag, value in _tags(header).items()]
-    file = BytesIO()
-    colours = pixels.shape[2] > 2
-    options = {"extrasamples": ["unassalpha"]} if pixels.shape[2] in (2, 4) else {}
+        profile = header.info.get("icc_profile")
+        return _pillow(pixels, "TIFF", compression=_compression(header), exif=_exif(header), icc_profile=profile)
+    kinds = header.tag_v2.tagtype
+    file, options = BytesIO(), {"extrasamples": ["unassalpha"]} if pixels.shape[2] in (2, 4) else {}
     tifffile.imwrite(
         file,
         pixels if pixels.shape[2] > 1 else pixels[..., 0],
-        photometric="rgb" if colours else "minisblack",
+        photometric="rgb" if pixels.shape[2] > 2 else "minisblack",
         compression=None if _compression(header) == "raw" else "zlib",
         metadata=None,
         software=False,
-        extratags=[
-            (tag, kind, len(value) if kind in (1, 2, 7) else 1, value, once) for tag, kind, _, value, once in tags
-        ],
+        extratags=[(tag, kinds[tag], None, header.tag_v2[tag], True) for tag in TIFF_TEXTS if tag in header.tag_v2],
         **options,
     )
     return file.getvalue()
+
+
+def _exif(header: Image.Image) -> bytes:
+    """Return the metadata of a TIFF without those that say how its pixels are stored."""
+    exif, own = Image.Exif(), header.getexif()
+    for tag in (*TIFF_TEXTS, *TIFF_NUMBERS):
+        if tag in header.tag_v2:
+            exif[tag] = header.tag_v2[tag]
+    for tag in EXIF_FOLDERS:
+        exif.get_ifd(tag).update(own.get_ifd(tag))
+    return exif.tobytes()
 
 
 def _compression(header: Image.Image) -> str:
     """Return how a TIFF is compressed; what Pillow cannot write, or writes with loss, becomes deflate."""
     kind = header.info.get("compression", "raw")
     return kind if kind in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits") else "tiff_adobe_deflate"
-
-
-def _tags(header: Image.Image) -> dict[int, object]:
-    return {tag: header.tag_v2[tag] for tag in TIFF_KEPT if tag in header.tag_v2}
-
-
-def _beside(header: Image.Image) -> dict:
-    """Return the metadata of a file that Pillow writes."""
-    found = {"icc_profile": header.info.get("icc_profile"), "exif": header.getexif().tobytes()}
-    return {name: value for name, value in found.items() if value}
 
 
 def _webp(picture: Image.Image, source) -> bytes:
@@ -166,8 +164,3 @@ def _opencv(suffix: str, pixels: np.ndarray) -> bytes:
 
 
 ENCODERS = {"PNG": _png, "JPEG": _jpeg, "MPO": _jpeg, "TIFF": _tiff, "WEBP": _webp, "BMP": _bmp, "PPM": _ppm}
-
-
-def suffix_of(photo: Photo, path: Path) -> str:
-    """Return the suffix of the file that `encode` makes: that of the photograph, or its format's."""
-    return path.suffix or SUFFIXES[photo.source.header.format]

@@ -11,9 +11,9 @@ from pconv.filling.batch import Task
 from pconv.filling.blending import paste, reduce
 from pconv.filling.canvas import Canvas
 from pconv.filling.encoding import encode
-from pconv.filling.holes import HOLE, find_hole
+from pconv.filling.holes import HOLE, KNOWN, find_hole
 from pconv.filling.network import DEFAULT, load_pretrained, predict, side_of
-from pconv.filling.photo import open_photo, result
+from pconv.filling.photo import check_values, open_photo, result
 from pconv.filling.windows import make_plan, window_of
 from pconv.progress import Progress
 from pconv.unet import PConvUNet
@@ -32,6 +32,7 @@ def inpaint(photo, hole=None, model: PConvUNet | str | Path = DEFAULT):
     """
     photo = open_photo(photo)
     marks = find_hole(photo, hole)
+    check_values(photo, marks == KNOWN)
     if (marks == HOLE).any():
         fill(photo.canvas, marks, load_pretrained(model) if isinstance(model, str | Path) else model)
     return result(photo)

@@ -84,6 +84,19 @@ def open_photo(photo) -> Photo:
     )
 
 
+def check_values(photo: Photo, known: np.ndarray) -> None:
+    """Raise ImageError if a known pixel, (H, W) bool, of an array or a tensor of floats is not in [0, 1]."""
+    if not isinstance(photo.canvas, ArrayCanvas) or photo.canvas.full != 1:
+        return
+    values = photo.canvas.pixels[known]
+    if not np.isfinite(values).all():
+        raise ImageError(f"{photo.name}: values outside the hole are not finite; repair them or let the hole hold them")
+    if values.min() < 0 or values.max() > 1:
+        raise ImageError(
+            f"{photo.name}: expected values from 0 to 1, got {values.min():g} to {values.max():g}; divide 0..255 by 255"
+        )
+
+
 def result(photo: Photo):
     """Return a filled photograph as what was given: an image, array or tensor of the same kind.
 

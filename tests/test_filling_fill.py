@@ -1,0 +1,415 @@
+"""Photographs of every kind come back as they were, but for the hole."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image, ImageCms, PngImagePlugin
+from repository import ROOT
+
+import pconv
+from pconv.data.decoding import ImageError
+from pconv.filling.canvas import Box
+from pconv.filling.command import main
+from pconv.filling.network import load_pretrained, predict
+from pconv.masks.convention import MaskError
+from pconv.masks.files import MaskWarning
+from pconv.tensors import WeightsError
+from pconv.unet import PConvUNet, he_init, save_model
+
+HEIGHT, WIDTH = 90, 140
+HOLE = np.zeros((HEIGHT, WIDTH), np.uint8)
+HOLE[30:50, 60:100] = 255
+HOLE[70:74, 5:90] = 255
+KEPT = HOLE == 0
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+# Any network will do: what is tested is all around it.
+NETWORK = he_init(PConvUNet(4, 4), 0).eval()
+NETWORK.trained_side = 32
+
+
+def scene(channels=3, dtype=np.uint8, height=HEIGHT, width=WIDTH):
+    """Return a picture (H, W, channels) with gradients and grain, of the whole range of its type."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    planes = [0.2 + 0.5 * np.abs(np.sin(x / 17 + i)) * y / height for i in range(channels)]
+    values = (np.stack(planes, -1) + rng.uniform(-0.15, 0.15, (height, width, channels))).clip(0, 1)
+    return (
+        values.astype(dtype)
+        if np.issubdtype(dtype, np.floating)
+        else np.rint(values * np.iinfo(dtype).max).astype(dtype)
+    )
+
+
+def filled(photo, hole=HOLE):
+    return pconv.inpaint(photo, hole, NETWORK)
+
+
+def changed(before, after, kept=KEPT):
+    """Whether something changed in the hole, after making sure that nothing else did."""
+    assert before.dtype == after.dtype and before.shape == after.shape
+    assert np.array_equal(before[kept], after[kept])
+    return not np.array_equal(before[~kept], after[~kept])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [None, 1, 3, 4])
+def test_arrays(dtype, channels):
+    photo = scene(channels or 1, dtype)
+    photo = photo[..., 0] if channels is None else photo
+    if channels == 4:
+        photo[..., 3] = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
+    before = photo.copy()
+    assert changed(photo, filled(photo))
+    assert np.array_equal(photo, before)
+
+
+@pytest.mark.parametrize("shape", [(3, HEIGHT, WIDTH), (1, 3, HEIGHT, WIDTH), (1, HEIGHT, WIDTH)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_tensors(shape, dtype):
+    photo = torch.from_numpy(scene(shape[-3], np.float32)).permute(2, 0, 1).reshape(shape).to(dtype)
+    out = filled(photo)
+    assert out.dtype == dtype and out.shape == shape
+    kept = torch.from_numpy(KEPT).expand(shape)
+    assert torch.equal(out[kept], photo[kept]) and not torch.equal(out, photo)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_images(mode):
+    photo = Image.fromarray(scene()).convert(mode)
+    out = filled(photo)
+    plain = photo.convert(out.mode)
+    assert changed(np.asarray(plain), np.asarray(out))
+    assert out.mode == {"1": "L", "P": "RGB"}.get(mode, mode)
+
+
+def test_path_image_array_and_tensor_give_the_same(tmp_path):
+    pixels = scene()
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    Image.fromarray(HOLE).save(tmp_path / "hole.png")
+    expected = filled(pixels)
+    holes = [HOLE, HOLE > 0, HOLE / 255, Image.fromarray(HOLE), torch.from_numpy(HOLE), tmp_path / "hole.png"]
+    for hole in holes:
+        assert np.array_equal(filled(pixels, hole), expected)
+    assert np.array_equal(np.asarray(filled(tmp_path / "photo.png")), expected)
+    assert np.array_equal(np.asarray(filled(Image.fromarray(pixels))), expected)
+    tensor = torch.from_numpy(pixels.astype(np.float64) / 255).permute(2, 0, 1)
+    out = filled(tensor).permute(1, 2, 0).numpy()
+    assert (
+        np.abs(out - expected / 255).max() < 1.1 / 255
+    )  # bytes are rounded, also where the next hole starts from them
+
+
+def test_what_the_hole_holds_is_not_seen():
+    pixels = scene(3, np.float32)
+    expected = filled(pixels)
+    for other in (0.0, 1.0, np.nan, np.inf):
+        photo = np.where(KEPT[..., None], pixels, np.float32(other))
+        assert np.array_equal(filled(photo), expected)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    about = {"params": {"model": {"width": 4, "depth": 4}, "data": {"size": 32}}}
+    save_model(path, NETWORK.state_dict(), about)
+    return path
+
+
+@pytest.fixture
+def command(tmp_path, weights, monkeypatch, capsys):
+    """Return a function that runs `pconv fill` in tmp_path and returns its status and what it said on stderr."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(HOLE).save("hole.png")
+
+    def run(*arguments):
+        status = main(["fill", *map(str, arguments), "--output", "out", "--weights", str(weights)])
+        return status, capsys.readouterr().err
+
+    return run
+
+
+def save_deep(path, channels):
+    pixels = scene(channels, np.uint16)
+    cv2.imwrite(str(path), pixels if channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    return pixels
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "ppm"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_files_of_16_bits(command, suffix, channels):
+    path = f"deep.{'pgm' if suffix == 'ppm' and channels == 1 else suffix}"
+    pixels = save_deep(path, channels)
+    status, said = command(path, "--mask", "hole.png")
+    assert status == 0, said
+    read = cv2.imread(f"out/{path}", cv2.IMREAD_UNCHANGED)
+    read = read[..., None] if channels == 1 else cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
+    assert changed(pixels, read)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp", "bmp"])
+def test_files_without_loss(command, suffix):
+    pixels = scene()
+    Image.fromarray(pixels).save(f"photo.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
+    status, said = command(f"photo.{suffix}", "--mask", "hole.png")
+    assert status == 0, said
+    with Image.open(f"out/photo.{suffix}") as out:
+        assert out.format == {"png": "PNG", "tif": "TIFF", "webp": "WEBP", "bmp": "BMP"}[suffix]
+        assert changed(pixels, np.asarray(out))
+
+
+def metadata_of(picture):
+    exif = Image.Exif()
+    exif[271], exif[306] = "A camera", "2026:01:02 03:04:05"
+    exif.get_ifd(0x8769)[0x829A] = 0.004  # exposure time
+    return {"exif": exif.tobytes(), "icc_profile": PROFILE, "dpi": (300, 300)}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+def test_profile_and_metadata_are_kept(command, suffix):
+    path = f"photo.{suffix}"
+    picture = Image.fromarray(scene())
+    options = metadata_of(picture)
+    if suffix == "png":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_text("Author", "somebody")
+    picture.save(path, **options)
+    status, said = command(path, "--mask", "hole.png")
+    assert status == 0, said
+    with Image.open(path) as before, Image.open(f"out/{path}") as after:
+        assert after.info["icc_profile"] == PROFILE
+        assert dict(after.getexif()) == dict(before.getexif()) or suffix == "tif"
+        assert after.getexif()[271] == "A camera"
+        assert after.getexif().get_ifd(0x8769) == before.getexif().get_ifd(0x8769)
+        assert after.info.get("Author") == before.info.get("Author")
+        assert after.info.get("dpi") == before.info.get("dpi")
+
+
+def test_profile_and_texts_of_a_tiff_of_16_bits(command):
+    tags = [(34675, 7, len(PROFILE), PROFILE, True), (315, 2, 0, "somebody", True)]
+    tifffile.imwrite("deep.tif", scene(3, np.uint16), photometric="rgb", extratags=tags, compression="zlib")
+    status, said = command("deep.tif", "--mask", "hole.png")
+    assert status == 0, said
+    with tifffile.TiffFile("out/deep.tif") as file:
+        assert file.pages[0].tags[34675].value == PROFILE and file.pages[0].tags[315].value == "somebody"
+        assert changed(scene(3, np.uint16), file.asarray())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_pictures_that_are_stored_turned(command, orientation, suffix, tmp_path):
+    """The mask fits what is seen; the file is stored as it was, and its EXIF data say so."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = f"photo.{suffix}"
+    stored = scene(height=WIDTH, width=HEIGHT) if orientation > 4 else scene()
+    Image.fromarray(stored).save(path, exif=exif, quality=95, subsampling=0)
+    before = Image.open(path)
+    status, said = command(path, "--mask", "hole.png")
+    assert status == 0, said
+    with Image.open(f"out/{path}") as after:
+        assert after.size == before.size and after.getexif()[274] == orientation
+        upright = [np.asarray(_upright(picture)).astype(int) for picture in (before, after)]
+        difference = np.abs(upright[0] - upright[1]).max(2)
+        if suffix == "png":
+            assert not difference[KEPT].any() and difference[~KEPT].any()
+        assert difference[~KEPT].mean() > 10 * difference[KEPT].mean()
+    assert np.asarray(filled(path)).shape == (HEIGHT, WIDTH, 3)
+
+
+def _upright(picture):
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(picture)
+
+
+def test_a_mask_that_ignores_how_a_picture_is_stored(command):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(scene(height=WIDTH, width=HEIGHT)).save("photo.png", exif=exif)
+    Image.fromarray(np.rot90(HOLE)).save("stored.png")  # what a program sees that knows nothing of EXIF
+    Image.fromarray(HOLE).save("hole.png")
+    assert filled("photo.png", "stored.png") == filled("photo.png", "hole.png")
+
+
+def test_jpeg_outside_the_hole_is_within_rounding(command):
+    """JPEG cannot be exact: with its own tables again, and away from the hole, it is nearly so."""
+    smooth = cv2.GaussianBlur(scene(height=240, width=320), (0, 0), 3)
+    Image.fromarray(smooth).save("photo.jpg", quality=92, comment="a comment")
+    hole = np.zeros((240, 320), np.uint8)
+    hole[100:140, 100:140] = 255
+    Image.fromarray(hole).save("hole.png")
+    status, said = command("photo.jpg", "--mask", "hole.png")
+    assert status == 0, said
+    before, after = Image.open("photo.jpg"), Image.open("out/photo.jpg")
+    assert after.quantization == before.quantization and after.info["comment"] == before.info["comment"]
+    difference = np.abs(np.asarray(before).astype(int) - np.asarray(after))
+    assert difference[:80].max() <= 3 and difference[:80].mean() < 0.2
+    status, _ = command("photo.jpg", "--mask", "hole.png", "--png")
+    assert status == 0 and changed(np.asarray(before), np.asarray(Image.open("out/photo.png")), hole == 0)
+
+
+def test_the_transparency_of_the_photograph_is_its_hole(command):
+    photo = np.dstack([scene(), 255 - HOLE])
+    Image.fromarray(photo).save("photo.png")
+    status, said = command("photo.png")
+    assert status == 0, said
+    out = np.asarray(Image.open("out/photo.png"))
+    assert np.array_equal(out[KEPT], photo[KEPT]) and (out[..., 3] == 255).all()
+    assert np.array_equal(out, filled(photo, None))
+
+
+@pytest.mark.parametrize("how", ["white on nothing", "erased from the photograph", "black with a hole"])
+def test_masks_with_transparency(how):
+    if how == "white on nothing":
+        mask = np.dstack([HOLE] * 4)
+    elif how == "erased from the photograph":
+        mask = np.dstack([scene(), 255 - HOLE])
+    else:
+        mask = np.dstack([0 * HOLE] * 3 + [255 - HOLE])
+    assert np.array_equal(filled(scene(), Image.fromarray(mask)), filled(scene()))
+
+
+def test_a_mask_of_another_size_and_one_with_grey_edges():
+    small = cv2.resize(HOLE, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
+    assert changed(scene(), filled(scene(), small), cv2.dilate(HOLE, np.ones((5, 5))) == 0)
+    soft = cv2.GaussianBlur(HOLE, (0, 0), 1.0)
+    assert np.array_equal(filled(scene(), soft), filled(scene(), np.uint8(255) * (soft > 127)))
+    with pytest.raises(MaskError, match=r"the mask: 70 x 90 px, but the array has 140 x 90 px.*draw the mask"):
+        filled(scene(), HOLE[:, ::2])
+
+
+def test_an_empty_hole_changes_nothing_and_a_full_one_is_refused():
+    with pytest.warns(MaskWarning, match="white nowhere"):
+        assert np.array_equal(filled(scene(), 0 * HOLE), scene())
+    with pytest.raises(MaskError, match="whole photograph"):
+        filled(scene(), np.full_like(HOLE, 255))
+    with pytest.raises(MaskError, match="transparent nowhere, so it needs a mask"):
+        filled(scene(), None)
+
+
+def test_several_photographs(command, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder / "sub").mkdir(parents=True)
+        Image.fromarray(scene()).save(tmp_path / folder / "one.png")
+        Image.fromarray(scene()).save(tmp_path / folder / "sub" / "one.png")
+        (tmp_path / folder / "note.txt").write_text("no picture")
+    status, said = command("a", "--mask", "hole.png")
+    assert status == 0 and "2 of 2 photographs are in out" in said, said
+    assert (tmp_path / "out/one.png").is_file() and (tmp_path / "out/sub/one.png").is_file()
+    status, said = command("a/one.png", "b/one.png", "--mask", "hole.png")
+    assert status == 0, said
+    assert (tmp_path / "out/a/one.png").is_file() and (tmp_path / "out/b/one.png").is_file()
+
+
+def test_masks_go_by_name_or_by_order(command, tmp_path):
+    for name in ("one", "two"):
+        Image.fromarray(scene()).save(f"{name}.png")
+    (tmp_path / "masks").mkdir()
+    empty = Image.fromarray(0 * HOLE)
+    empty.save("masks/one.png")
+    Image.fromarray(HOLE).save("masks/two.gif")
+    status, said = command("one.png", "two.png", "--mask", "masks")
+    assert status == 0 and "one.png: white nowhere" in said
+    assert np.array_equal(np.asarray(Image.open("out/one.png")), scene())
+    assert changed(scene(), np.asarray(Image.open("out/two.png")))
+    empty.save("x.png")
+    status, said = command("one.png", "two.png", "--mask", "hole.png", "x.png")
+    assert status == 0
+    assert np.array_equal(np.asarray(Image.open("out/two.png")), scene())
+    status, said = command("one.png", "two.png", "--mask", "masks/one.png", "masks/one.png", "x.png")
+    assert (
+        status == 1 and said == "pconv fill: one.png: 2 masks of its name among 3; give one mask, or one of each name\n"
+    )
+
+
+def test_errors_are_one_line_with_the_name_and_the_others_are_filled(command, tmp_path):
+    Image.fromarray(scene()).save("good.png")
+    (tmp_path / "text.png").write_text("no picture")
+    status, said = command("good.png", "text.png", "missing.png", "--mask", "hole.png")
+    lines = [line for line in said.splitlines() if line.startswith("pconv fill:")]
+    assert status == 1 and len(lines) == 2 and "text.png: not an image" in lines[0] and "missing.png" in lines[1]
+    assert "1 of 3 photographs" in said and (tmp_path / "out/good.png").is_file()
+    Image.fromarray(HOLE[:50]).save("other.png")
+    status, said = command("good.png", "--mask", "other.png")
+    assert status == 1 and "other.png: 140 x 50 px, but good.png has 140 x 90 px" in said
+
+
+def test_a_result_never_replaces_what_it_is_made_from(command, tmp_path):
+    (tmp_path / "out").mkdir()
+    Image.fromarray(scene()).save("out/photo.png")
+    status, said = command("out/photo.png", "--mask", "hole.png")
+    assert status == 1 and "would replace what it is made from" in said
+    assert np.array_equal(np.asarray(Image.open("out/photo.png")), scene())
+
+
+@pytest.mark.parametrize(
+    "photo, message",
+    [
+        ("nowhere.png", "nowhere.png: No such file"),
+        (3, "got int"),
+        (np.zeros((4, 4, 3), int), "int64"),
+        (np.zeros((4, 4, 2), np.uint8), r"got \(4, 4, 2\)"),
+        (np.zeros((0, 4, 3), np.uint8), "with pixels"),
+        (np.full((8, 8, 3), np.nan), "not finite"),
+        (np.full((8, 8, 3), 255.0), "from 0 to 1"),
+        (torch.zeros(2, 3, 8, 8), r"got \(2, 3, 8, 8\)"),
+        (torch.zeros(3, 8, 8, dtype=torch.int64), "int64"),
+        (Image.new("F", (8, 8)), "kind F"),
+        (Image.new("RGB", (0, 8)), "no pixels"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_is_no_photograph(photo, message):
+    hole = np.zeros((8, 8), bool)
+    hole[2, 2] = True
+    with pytest.raises(ImageError, match=message):
+        filled(photo, hole)
+
+
+@pytest.mark.parametrize(
+    "hole", [np.full((HEIGHT, WIDTH), np.nan), -HOLE.astype(int), np.zeros((3, 3, 3)), "nowhere.png", 3, HOLE * 1j],
+    ids=["NaN", "negative", "shape", "missing", "int", "complex"],
+)  # fmt: skip
+def test_what_is_no_mask(hole):
+    with pytest.raises(MaskError):
+        filled(scene(), hole)
+
+
+def test_weights_by_name_that_are_not_there():
+    with pytest.raises(WeightsError, match="nothing/here: no published weights of this name"):
+        load_pretrained("nothing/here")
+
+
+def test_weights_tell_the_side_of_their_crops(weights):
+    assert load_pretrained(weights).trained_side == 32
+
+
+def test_inks_are_filled_apart():
+    low, known = scene(4, np.float32)[:32, :32], np.ones((32, 32), bool)
+    known[10:15, 10:20] = False
+    out = predict(NETWORK, low, known)
+    assert np.allclose(out[..., :3], predict(NETWORK, low[..., :3], known), atol=1e-5)
+    assert np.allclose(out[..., 3:], predict(NETWORK, low[..., 3:], known), atol=1e-5)
+
+
+def test_boxes():
+    box = Box(2, 7, 3, 9)
+    assert box.shape == (5, 6) and box.widened(4, (8, 20)) == Box(0, 8, 0, 13)
+    assert box.within(Box(0, 5, 4, 100)) == Box(2, 5, 4, 9)
+    assert np.zeros((10, 10))[box.slices].shape == box.shape
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, pconv; assert 'torch' not in sys.modules; pconv.inpaint; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT / "src")})
+
+
+def test_help_says_which_colour_is_the_hole(capsys):
+    with pytest.raises(SystemExit):
+        main(["fill", "--help"])
+    assert "White in the mask is the hole" in capsys.readouterr().out
