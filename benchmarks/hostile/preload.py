@@ -4,6 +4,7 @@ from hostile import (
     CASES,
     checkpoints,
     commands,
+    filling,
     folders,
     indexes,
     masks,
@@ -14,6 +15,6 @@ from hostile import (
     weights,
 )
 
-KINDS = (checkpoints, commands, folders, indexes, masks, measures, network, parameters, photographs, weights)
+KINDS = (checkpoints, commands, filling, folders, indexes, masks, measures, network, parameters, photographs, weights)
 
 __all__ = ["CASES", "KINDS"]
