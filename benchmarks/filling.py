@@ -40,9 +40,10 @@ from pconv.perceptual import PerceptualDistance
 from pconv.progress import Progress
 from pconv.unet import PConvUNet
 
-WIDTHS = (5, 10, 20, 40, 60, 80, 120, 180, 260, 400)  # px
+WIDTHS = (5, 10, 20, 40, 80, 150, 250, 400)  # px
 WIDE = 40  # px: the least width of a hole whose perceptual distance is measured
-CONTEXT = 300  # px around a hole in the window, and three times its width: more than a network reaches at full size
+CONTEXT = 300  # px around a hole in the window, and three times its width
+REACH = 150  # px around a hole that the network sees at full size
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]  # window (h, w, 3) uint8, hole (h, w) of 0 and 1 -> window
 
 
@@ -93,11 +94,11 @@ def holes_of(photograph: np.ndarray, rng: np.random.Generator) -> Iterator[Hole]
         yield Hole(wide, photograph[rows, columns], hole[rows, columns])
 
 
-def methods(model: PConvUNet) -> dict[str, Method]:
+def methods(model: PConvUNet, full_size: bool) -> dict[str, Method]:
     """Return what is compared, by name."""
-    return {
+    slow = {"the network at full size": lambda image, hole: at_full_size(model, image, hole)} if full_size else {}
+    return slow | {
         "pconv.inpaint": lambda image, hole: inpaint(image, hole, model),
-        "the network at full size": lambda image, hole: at_full_size(model, image, hole),
         "Telea": lambda image, hole: cv2.inpaint(image, hole, 3, cv2.INPAINT_TELEA),
         "Navier-Stokes": lambda image, hole: cv2.inpaint(image, hole, 3, cv2.INPAINT_NS),
         "membrane": lambda image, hole: rounded(harmonic(image / np.float32(255), hole == 0)),
@@ -106,8 +107,12 @@ def methods(model: PConvUNet) -> dict[str, Method]:
 
 def at_full_size(model: PConvUNet, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Fill as `pconv.completion.composite` does, which is what there was before: grey where nothing is reached."""
-    tensor = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
-    return rounded(composite(model, tensor, hole_to_mask(hole)[None])[0].permute(1, 2, 0).numpy())
+    rows, columns = (np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0))
+    near = np.s_[max(0, rows[0] - REACH) : rows[-1] + REACH, max(0, columns[0] - REACH) : columns[-1] + REACH]
+    tensor = torch.from_numpy(image[near]).permute(2, 0, 1)[None] / 255
+    out = image.copy()
+    out[near] = rounded(composite(model, tensor, hole_to_mask(hole[near])[None])[0].permute(1, 2, 0).numpy())
+    return out
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
@@ -134,7 +139,7 @@ def distance(measure: PerceptualDistance, out: np.ndarray, hole: Hole) -> float:
         return float(measure(*images))
 
 
-def quality(folder: Path, model: PConvUNet, seed: int) -> dict:
+def quality(folder: Path, compared: dict[str, Method], seed: int) -> dict:
     """Measure all methods on all holes; medians per method, for holes below WIDE and from there on, and per width."""
     measure, rows, seconds = PerceptualDistance(), defaultdict(list), defaultdict(float)
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTOS)
@@ -144,7 +149,7 @@ def quality(folder: Path, model: PConvUNet, seed: int) -> dict:
         pixels.append(photograph.shape[0] * photograph.shape[1])
         for hole in holes_of(photograph, np.random.default_rng([seed, index])):
             emptied = np.where(hole.hole[..., None] > 0, 0, hole.image).astype(np.uint8)
-            for name, method in methods(model).items():
+            for name, method in compared.items():
                 began = time.process_time()
                 out = np.where(hole.hole[..., None] > 0, method(emptied, hole.hole), hole.image)
                 seconds[name] += time.process_time() - began
@@ -242,6 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["quality", "resources"])
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="photographs of 1 megapixel and more")
+    parser.add_argument("--full-size", action="store_true", help="also the network at full size, which takes minutes")
     parser.add_argument("--weights", default=DEFAULT, help="published weights by name, or a path")
     parser.add_argument("--sizes", type=float, nargs="+", default=[1, 12, 50], metavar="MP")
     parser.add_argument("--seed", type=int, default=0)
@@ -251,7 +257,9 @@ def main() -> None:
     elif options.photographs is None:
         parser.error("quality is measured on photographs of yours: --photographs FOLDER")
     else:
-        record("filling, quality", quality(options.photographs, load_pretrained(options.weights), options.seed))
+        section = "filling, quality, with the network at full size" if options.full_size else "filling, quality"
+        compared = methods(load_pretrained(options.weights), options.full_size)
+        record(section, quality(options.photographs, compared, options.seed))
 
 
 if __name__ == "__main__":

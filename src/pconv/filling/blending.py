@@ -8,19 +8,49 @@ disappear.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from pconv.filling.canvas import Box, Canvas
+from pconv.filling.detail import BLOCK, Copy, find_copies, weights_of
 from pconv.filling.holes import HOLE, KNOWN
 from pconv.filling.windows import Job, Plan
 
 STRIP = 2**21  # px that are read at a time
 TILE = 512  # px a side of what is written at a time
 MARGIN = 32  # px around it from which the membrane starts
+DETAIL = 0.6  # of the strength that detail has where it is copied from: all of it costs PSNR (benchmarks/README.md)
 ROUNDS = 20  # of relaxation at each level of the membrane
 NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
+
+
+class View(NamedTuple):
+    """A window as the network sees it, filled: `low` (h, w, planes), `factor` times smaller, and what of it is
+    known."""
+
+    window: Box
+    factor: int
+    low: np.ndarray
+    known: np.ndarray
+
+    def block(self, row: int, column: int) -> Box:
+        """Return the box in the photograph of BLOCK x BLOCK pixels of the view."""
+        top, left = self.window.top + row * self.factor, self.window.left + column * self.factor
+        return Box(top, top + BLOCK * self.factor, left, left + BLOCK * self.factor)
+
+    def enlarged(self, box: Box) -> np.ndarray:
+        """Return a box of the photograph as the view shows it, by cubic interpolation: (h, w, planes)."""
+        inner = box.relative_to(self.window)
+        if self.factor == 1:
+            return self.low[inner.slices].copy()
+        part = Box(*(edge // self.factor for edge in inner))
+        part = Box(part.top, -(-inner.bottom // self.factor), part.left, -(-inner.right // self.factor))
+        part = part.widened(2, self.low.shape[:2])  # px that the kernel reaches
+        size = ((part.right - part.left) * self.factor, (part.bottom - part.top) * self.factor)
+        large = _planes(cv2.resize(self.low[part.slices], size, interpolation=cv2.INTER_CUBIC))
+        return large[inner.relative_to(Box(*(self.factor * edge for edge in part))).slices].copy()
 
 
 def reduce(canvas: Canvas, marks: np.ndarray, box: Box, factor: int) -> tuple[np.ndarray, np.ndarray]:
@@ -53,36 +83,44 @@ def _block_means(canvas: Canvas, marks: np.ndarray, box: Box, factor: int) -> tu
     return values, known >= inside / 2
 
 
-def paste(canvas: Canvas, marks: np.ndarray, plan: Plan, job: Job, window: Box, low: np.ndarray) -> None:
-    """Fill the holes of a job from what is predicted for a window, `low` (h, w, planes), and mark them as known."""
+def paste(canvas: Canvas, marks: np.ndarray, plan: Plan, job: Job, view: View) -> None:
+    """Fill the holes of a job from what is predicted for its window, and mark them as known."""
+    copies = find_copies(view.low, view.known, ~view.known) if job.factor > 1 else []
     for tile in _tiles(job.box, TILE):
         hole = plan.holes(job, tile) & (marks[tile.slices] == HOLE)
         if hole.any():
-            around = tile.widened(MARGIN, marks.shape).within(window)
-            values = _enlarged(low, around, window, job.factor)
+            around = tile.widened(MARGIN, marks.shape).within(view.window)
+            values = view.enlarged(around)
             missing = canvas.read(around) - values
             values += harmonic(missing, marks[around.slices] == KNOWN)
-            canvas.write(tile, values[tile.relative_to(around).slices], hole)
+            values = values[tile.relative_to(around).slices] + DETAIL * _detail(canvas, marks, tile, view, copies)
+            canvas.write(tile, values, hole)
             marks[tile.slices][hole] = KNOWN
+
+
+def _detail(canvas: Canvas, marks: np.ndarray, tile: Box, view: View, copies: list[Copy]) -> np.ndarray:
+    """Return the detail of a tile, copied from known blocks: (h, w, planes), of the strength that it has there."""
+    total = np.zeros((*tile.shape, canvas.planes), np.float32)
+    squares = np.zeros(tile.shape, np.float32)
+    side = BLOCK * view.factor
+    weights = weights_of(side)
+    for copy in copies:
+        block, source = view.block(copy.row, copy.column), view.block(copy.from_row, copy.from_column)
+        shared = block.within(tile)
+        if min(shared.shape) <= 0 or source.within(view.window) != source:
+            continue
+        known = marks[source.slices] == KNOWN
+        detail = np.where(known[..., None], canvas.read(source) - view.enlarged(source), 0)
+        part, place = shared.relative_to(block).slices, shared.relative_to(tile).slices
+        total[place] += weights[part][..., None] * detail[part]
+        squares[place] += weights[part] ** 2
+    return total / np.sqrt(np.maximum(squares, 1e-6))[..., None]  # so that independent blocks keep their variance
 
 
 def _tiles(box: Box, side: int) -> Iterator[Box]:
     for top in range(box.top, box.bottom, side):
         for left in range(box.left, box.right, side):
             yield Box(top, min(top + side, box.bottom), left, min(left + side, box.right))
-
-
-def _enlarged(low: np.ndarray, box: Box, window: Box, factor: int) -> np.ndarray:
-    """Return a box of the photograph from a window that is `factor` times smaller, by cubic interpolation."""
-    if factor == 1:
-        return low[box.relative_to(window).slices].copy()
-    inner = box.relative_to(window)
-    reach = 2  # px of the small window that a pixel is interpolated from, to each side
-    part = Box(inner.top // factor, -(-inner.bottom // factor), inner.left // factor, -(-inner.right // factor))
-    part = part.widened(reach, low.shape[:2])
-    size = ((part.right - part.left) * factor, (part.bottom - part.top) * factor)
-    large = cv2.resize(low[part.slices], size, interpolation=cv2.INTER_CUBIC).reshape(*size[::-1], -1)
-    return large[inner.relative_to(Box(*(factor * edge for edge in part))).slices].copy()
 
 
 def harmonic(values: np.ndarray, known: np.ndarray) -> np.ndarray:

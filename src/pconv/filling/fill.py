@@ -8,7 +8,7 @@ import numpy as np
 
 from pconv.files import write_file
 from pconv.filling.batch import Task
-from pconv.filling.blending import paste, reduce
+from pconv.filling.blending import View, paste, reduce
 from pconv.filling.canvas import Canvas
 from pconv.filling.encoding import encode
 from pconv.filling.holes import HOLE, KNOWN, find_hole
@@ -58,6 +58,5 @@ def fill(canvas: Canvas, marks: np.ndarray, model: PConvUNet, label: str | None 
     for job in Progress(plan.jobs, desc=label, disable=label is None):
         window = window_of(job, side, canvas.shape)
         low, known = reduce(canvas, marks, window, job.factor)
-        low[~known] = 0
         low = np.where(known[..., None], low, predict(model, low, known))
-        paste(canvas, marks, plan, job, window, low)
+        paste(canvas, marks, plan, job, View(window, job.factor, low, known))

@@ -14,6 +14,7 @@ from pconv.tensors import WeightsError, read_tensors
 from pconv.unet import HINT, PConvUNet, load_model
 
 DEFAULT = "photos-256/partial"
+TRUST = 0.5  # share of the network in what is filled; the rest is a membrane, whose errors are others
 SIDE = 128  # px of a training crop, where the weights do not tell
 FOLDERS = (  # of published weights: in an installed package, and in a checkout
     Path(__file__).parents[1] / "published",
@@ -89,5 +90,5 @@ def predict(model: PConvUNet, low: np.ndarray, known: np.ndarray) -> np.ndarray:
     filled = [out[0] if planes > 1 else out[0].mean(2, keepdims=True)]
     filled += [out[1].mean(2, keepdims=True)] if planes == 4 else []
     reached = model.reached(masks[:1])[0, 0, :height, :width].cpu().numpy() > 0
-    filled = np.concatenate(filled, axis=2)
-    return filled if reached.all() else np.where(reached[..., None], filled, harmonic(low, known))
+    trust = TRUST * reached[..., None]
+    return trust * np.concatenate(filled, axis=2) + (1 - trust) * harmonic(low, known)
