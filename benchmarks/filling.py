@@ -2,6 +2,7 @@
 
 python benchmarks/filling.py quality --photographs FOLDER    # beside OpenCV's methods and the network at full size
 python benchmarks/filling.py resources                       # 1, 12 and 50 megapixels, each in a process of its own
+python benchmarks/filling.py figure                          # docs/figures/filling.jpg, before and after
 
 Quality: in each photograph holes of growing width, discs, bent strokes and rectangles at random places, are filled
 one by one, and compared with what was there: PSNR over the pixels of the hole, and the perceptual distance of the
@@ -38,6 +39,7 @@ from pconv.filling.network import DEFAULT, load_pretrained
 from pconv.masks.convention import hole_to_mask
 from pconv.perceptual import PerceptualDistance
 from pconv.progress import Progress
+from pconv.project import project_root
 from pconv.unet import PConvUNet
 
 WIDTHS = (5, 10, 20, 40, 80, 150, 250, 400)  # px
@@ -101,14 +103,29 @@ def methods(model: PConvUNet, full_size: bool) -> dict[str, Method]:
         "pconv.inpaint": lambda image, hole: inpaint(image, hole, model),
         "Telea": lambda image, hole: cv2.inpaint(image, hole, 3, cv2.INPAINT_TELEA),
         "Navier-Stokes": lambda image, hole: cv2.inpaint(image, hole, 3, cv2.INPAINT_NS),
-        "membrane": lambda image, hole: rounded(harmonic(image / np.float32(255), hole == 0)),
+        "membrane": membrane,
     }
+
+
+def membrane(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Fill with the harmonic function alone, which is what half of a filling is."""
+    near = around(hole, 2)
+    out = image.copy()
+    out[near] = rounded(harmonic(image[near] / np.float32(255), hole[near] == 0))
+    return out
+
+
+def around(hole: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Return the rectangle around a hole, wider by a margin."""
+    rows, columns = (np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0))
+    return np.s_[
+        max(0, rows[0] - margin) : rows[-1] + 1 + margin, max(0, columns[0] - margin) : columns[-1] + 1 + margin
+    ]
 
 
 def at_full_size(model: PConvUNet, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Fill as `pconv.completion.composite` does, which is what there was before: grey where nothing is reached."""
-    rows, columns = (np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0))
-    near = np.s_[max(0, rows[0] - REACH) : rows[-1] + REACH, max(0, columns[0] - REACH) : columns[-1] + REACH]
+    near = around(hole, REACH)
     tensor = torch.from_numpy(image[near]).permute(2, 0, 1)[None] / 255
     out = image.copy()
     out[near] = rounded(composite(model, tensor, hole_to_mask(hole[near])[None])[0].permute(1, 2, 0).numpy())
@@ -127,11 +144,7 @@ def psnr(out: np.ndarray, hole: Hole) -> float:
 
 def distance(measure: PerceptualDistance, out: np.ndarray, hole: Hole) -> float:
     """Return the perceptual distance of the rectangle around a hole, a tenth wider."""
-    rows, columns = np.nonzero(hole.hole)
-    margin = hole.width // 10
-    box = np.s_[
-        max(0, rows.min() - margin) : rows.max() + margin, max(0, columns.min() - margin) : columns.max() + margin
-    ]
+    box = around(hole.hole, hole.width // 10)
     images = (
         torch.from_numpy(np.ascontiguousarray(part[box])).permute(2, 0, 1)[None] / 255 for part in (out, hole.image)
     )
@@ -243,9 +256,30 @@ def measured(arguments: list) -> dict:
     }
 
 
+SHOWN = ("sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg", "skimage/data/rocket.jpg")
+
+
+def figure(model: PConvUNet) -> None:
+    """Write docs/figures/filling.jpg: three photographs with holes, and below each what it is filled with."""
+    columns = []
+    for index, name in enumerate(SHOWN):
+        package, _, inside = name.partition("/")
+        photograph = read_image(files(package) / inside)[:420, :640]
+        hole, rng = np.zeros(photograph.shape[:2], np.uint8), np.random.default_rng([7, index])
+        for width in (3, 3, 12, 12, 24, 24, 40):
+            shape = shape_of(width, rng)
+            top, left = (int(rng.integers(0, size - side)) for size, side in zip(hole.shape, shape.shape, strict=True))
+            hole[top : top + shape.shape[0], left : left + shape.shape[1]] |= shape
+        emptied = np.where(hole[..., None] > 0, 255, photograph).astype(np.uint8)
+        columns.append(np.vstack([emptied, inpaint(photograph, hole, model)]))
+    path = project_root() / "docs/figures/filling.jpg"
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.hstack(columns)).save(path, quality=88)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["quality", "resources"])
+    parser.add_argument("part", choices=["quality", "resources", "figure"])
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="photographs of 1 megapixel and more")
     parser.add_argument("--full-size", action="store_true", help="also the network at full size, which takes minutes")
     parser.add_argument("--weights", default=DEFAULT, help="published weights by name, or a path")
@@ -254,6 +288,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.part == "resources":
         record("filling, resources", resources(options.weights, options.sizes))
+    elif options.part == "figure":
+        figure(load_pretrained(options.weights))
     elif options.photographs is None:
         parser.error("quality is measured on photographs of yours: --photographs FOLDER")
     else:
