@@ -17,7 +17,7 @@ import numpy as np
 from IPython.display import Image, Markdown, display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import IdentityTransform
 
 from pconv.project import figure_folder
@@ -191,14 +191,22 @@ def mask_picture(mask) -> np.ndarray:
 
 
 def log_scale(axis, side: str = "y") -> None:
-    """Make an axis logarithmic with few ticks, labelled as plain numbers: those of Matplotlib pile up in small panels.
+    """Make an axis logarithmic, after all was drawn, with few ticks, labelled as plain numbers.
 
-    A range of less than two decades has ticks at 1, 2 and 5, a longer one at some powers of ten.
+    Matplotlib's own ticks pile up in small panels, most of all where a range is less than a decade.
     """
     axis.set(**{f"{side}scale": "log"})
-    low, high = axis.get_ylim() if side == "y" else axis.get_xlim()
-    subs = (1, 2, 5) if high < 100 * low else (1,)
     which = axis.yaxis if side == "y" else axis.xaxis
-    which.set_major_locator(LogLocator(subs=subs, numticks=6))
+    which.set_major_locator(FixedLocator(_log_ticks(*which.get_view_interval())))
     which.set_major_formatter(lambda value, _: f"{value:g}")
-    which.set_minor_formatter(NullFormatter())
+    which.set_minor_locator(NullLocator())
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Return 2 to 4 round numbers in a range of positive ones: powers of ten, or else what lies between them."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(ticks) > 2:
+            return ticks[:: math.ceil(len(ticks) / 4)]
+    return [tick for tick in MaxNLocator(3).tick_values(low, high) if low <= tick <= high]

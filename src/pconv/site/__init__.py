@@ -7,6 +7,7 @@ browsers draw by themselves, figures become files, and links between notebooks l
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,14 @@ from pconv.site.notebooks import Chapter, read_chapter
 
 TEMPLATES = Environment(loader=PackageLoader("pconv.site"), autoescape=select_autoescape())
 PICTURES = ("reports/figures/*.jpg", "reports/figures/*.webp", "reports/benchmarks.png", "reports/trials.jpg")
+TITLES = {
+    "index": "Partial convolutions, step by step",
+    "results": "Results",
+    "claims": "The paper's claims",
+    "parameters": "Parameters",
+    "experiments": "Experiments",
+    "pipeline": "The pipeline",
+}
 
 
 class Page(NamedTuple):
@@ -27,7 +36,7 @@ class Page(NamedTuple):
     name: str  # of its file, without .html
     title: str
     body: str  # HTML
-    contents: list[tuple[str, str]] = []  # noqa: RUF012  # (anchor, title) of its sections
+    contents: Sequence[tuple[str, str]] = ()  # (anchor, title) of its sections
 
 
 def build(root: Path, target: Path) -> list[Path]:
@@ -54,30 +63,28 @@ def build(root: Path, target: Path) -> list[Path]:
 
 def _pages(root: Path, chapters: list[Chapter], pictures: dict[str, str]) -> list[Page]:
     """Return all pages in reading order."""
+    names, results = [one.name for one in chapters], tables.results(root)
+    start = {"index": {"chapters": chapters, "pictures": pictures, "results": results}}
+    later = {
+        "results": {"pictures": pictures, "results": results, "bins": tables.bins(root)},
+        "claims": {"claims": tables.claims(root)},
+        "parameters": {"default": tables.default(root), "sets": tables.parameter_sets(root)},
+        "experiments": {
+            "pictures": pictures,
+            "kept": tables.experiments(root),
+            "trials": tables.trials(root),
+            "planned": tables.planned(root),
+        },
+        "pipeline": {"graph": draw_pipeline(root, names), "stages": tables.stages(root)},
+    }
 
-    def page(name: str, title: str, **values) -> Page:
-        return Page(name, title, TEMPLATES.get_template(f"{name}.html").render(**values))
+    def fill(name: str, values: dict) -> Page:
+        return Page(name, TITLES[name], TEMPLATES.get_template(f"{name}.html").render(**values))
 
-    notebooks = [Page(one.name, one.title, one.body, one.contents) for one in chapters]
     return [
-        page(
-            "index",
-            "Partial convolutions, step by step",
-            chapters=chapters,
-            pictures=pictures,
-            results=tables.results(root),
-        ),
-        *notebooks,
-        page("results", "Results", pictures=pictures, results=tables.results(root), bins=tables.bins(root)),
-        page("claims", "The paper's claims", claims=tables.claims(root)),
-        page("parameters", "Parameters", default=tables.default(root), sets=tables.parameter_sets(root)),
-        page("experiments", "Experiments", pictures=pictures, trials=tables.trials(root), planned=tables.planned(root)),
-        page(
-            "pipeline",
-            "The pipeline",
-            graph=draw_pipeline(root, [one.name for one in chapters]),
-            stages=tables.stages(root),
-        ),
+        *(fill(name, values) for name, values in start.items()),
+        *(Page(one.name, one.title, one.body, one.contents) for one in chapters),
+        *(fill(name, values) for name, values in later.items()),
     ]
 
 

@@ -17,6 +17,7 @@ from pconv.showing import bold_best, bold_best_of_rows
 from pconv.site.errors import SiteError
 from pconv.site.graph import made, paths, read_stages
 from pconv.site.notebooks import framed
+from pconv.studies.compare import changed_params, measured, pool_seeds, read_kept
 
 TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1, %", "perceptual": "perceptual distance"}
 DIGITS = {"psnr": 2, "ssim": 3, "l1": 2, "perceptual": 3}
@@ -97,6 +98,17 @@ def trials(root: Path) -> str:
     less = [title for title in table if title in ("L1 %", *LESS)]
     more = [title for title in table if title == "SSIM" or title.startswith(("PSNR", "dB over"))]
     return framed(bold_best(table, more, less).data)
+
+
+def experiments(root: Path) -> str:
+    """Return the kept experiments of notebook 06, what each changes and measured, or "" if there are none."""
+    runs = pool_seeds(read_kept(root))
+    if not runs:
+        return ""
+    changes, results = changed_params(runs), measured(runs).round(3)
+    less = [title for title in results if title in LESS]
+    more = [title for title in results if title not in less]
+    return framed(bold_best(changes.join(results), more, less).data)
 
 
 def planned(root: Path) -> str:
