@@ -8,6 +8,7 @@ import cv2
 import nbformat
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,14 +21,15 @@ from pconv import figures
 from pconv.baselines import METHODS
 from pconv.data.decoding import read_image
 from pconv.evaluate import Crop
-from pconv.figures.claims import intervals, picture_rows
+from pconv.figures.claims import intervals, picture_rows, verdict_examples
 from pconv.figures.compare import experiment_rows, metric_against_parameter
-from pconv.figures.evaluate import evaluation_cases, evaluation_curves, evaluation_pictures
+from pconv.figures.evaluate import evaluation_cases, evaluation_curves, evaluation_pictures, protocol
 from pconv.figures.layer import shrinking, window_in_numbers
 from pconv.figures.masks import dilation, hole_frequency, hole_ratios
-from pconv.figures.train import samples_over_time, training_curves, training_samples
+from pconv.figures.train import one_step, samples_over_time, training_curves, training_samples, write_film
 from pconv.figures.unet import network, overfit_curves, term_bars, valid_shares
 from pconv.masks.convention import BINS
+from pconv.studies.bootstrap import FAILS, HOLDS, OPEN
 from pconv.studies.compare import Row
 
 ROOT = Path(__file__).parents[1]
@@ -186,6 +188,40 @@ def test_samples_are_shown_pixel_by_pixel():
     pixels = image.permute(1, 2, 0).numpy()
     assert holds(pixels, samples_over_time({10: image[None]}, (image[None], mask[None])))
     assert holds(pixels, training_samples([(image, torch.ones_like(mask))] * 3))
+
+
+def test_one_step_and_the_protocol_show_what_they_say():
+    gt, mask, out = photograph(), thin_holes(), photograph().flip(2)
+    step = one_step(gt, mask, out)
+    comp = torch.where(mask > 0, gt, out)
+    shown = [gt, figures.mask_picture(mask), figures.masked(gt, mask), out, comp]
+    assert all(holds(figures.magnify(picture, 128), step) for picture in shown)
+    crop = Crop(0, "a.png", "0.1-0.2", True, 0.15, gt, mask)
+    assert holds(figures.magnify(4 * (comp - gt).abs(), 128), protocol(crop, comp))
+
+
+def test_the_film_shows_each_step_in_turn_and_is_small(tmp_path):
+    image, mask = (255 * photograph()).byte(), thin_holes().byte()
+    frames = [(f"step {step:,}", (image // (9 - i))) for i, step in enumerate((0, 100, 6300))]
+    for name in ("a.webp", "b.webp"):
+        write_film(frames, (image, mask), tmp_path / name)
+    data = (tmp_path / "a.webp").read_bytes()
+    assert data == (tmp_path / "b.webp").read_bytes() and len(data) * 19 / 3 < 2**20  # both stages have 19 frames
+    with PIL.Image.open(tmp_path / "a.webp") as film:
+        assert (film.n_frames, film.is_animated, film.info["loop"]) == (3, True, 0)
+        brightness = []
+        for place in range(3):
+            film.seek(place)
+            width, height = film.size
+            brightness.append(np.asarray(film.convert("L"))[height // 2, width // 3 : 2 * width // 3].mean())
+        assert brightness == sorted(brightness) and width < 1000
+
+
+def test_examples_of_verdicts_have_one_of_each():
+    axis = verdict_examples().subfigs[0].axes[0]
+    points = [line for line in axis.lines if line.get_marker() in ("o", "s", "D")]
+    assert [label.get_text() for label in axis.get_yticklabels()] == [HOLDS, OPEN, FAILS]
+    assert [point.get_marker() for point in points] == ["o", "D", "s"]
 
 
 def test_strips_of_pictures_show_holes_in_their_colour():

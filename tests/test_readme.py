@@ -1,13 +1,17 @@
 """README's commands, read from README, in a project in which the pipeline has run."""
 
+import itertools
 import json
 import re
+import sys
 import time
 from functools import reduce
 from operator import getitem
+from pathlib import Path
 
 import nbformat
-from repository import ENVIRONMENT, ROOT, run
+import pytest
+from repository import ENVIRONMENT, ROOT, copy_repository, run
 from ruamel.yaml import YAML
 
 MARKED = re.compile(r"<!-- tests/test_readme\.py runs this -->\n\n((?:    .*\n)+)")
@@ -88,3 +92,61 @@ def test_experiments(smoke_copy):
     execute(smoke_copy, in_place)
     assert run(smoke_copy, "git", "status", "--porcelain").stdout == ""
     assert run(smoke_copy, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+
+
+def test_it_is_read_in_one_sitting():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 200
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """Return a clone of this repository in which `make` finds its environment."""
+    folder = tmp_path_factory.mktemp("clone")
+    copy_repository(folder / "original")
+    run(folder, "git", "clone", "-q", "original", "pconv")
+    environment = folder / "pconv" / ".venv"
+    environment.mkdir()
+    for path in Path(sys.prefix).iterdir():
+        if path.name != "installed":
+            (environment / path.name).symlink_to(path)
+    (environment / "installed").touch()
+    return folder / "pconv"
+
+
+def commands(start):
+    """Return all commands of README that begin with a word, in blocks and within a line, without their comments."""
+    text = (ROOT / "README.md").read_text()
+    found = re.findall(rf"^    ({start} .*)$|`({start} [^`]*)`", text, re.MULTILINE)
+    return sorted({(block or inline).split("  ")[0].split(" #")[0].strip() for block, inline in found})
+
+
+def test_every_make_command_is_one_of_the_makefile(clone):
+    """Each can be run: `make` knows the target, the recipe its variables, and the files that they name are there."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert len(commands("make")) > 8
+    for command in commands("make"):
+        said = run(clone, "bash", "-c", command.replace("make", "make -n", 1)).stdout
+        assert "export PATH=" in said, command
+        for variable, value in re.findall(r"([A-Z_]+)=(\S+)", command):
+            assert f"$({variable})" in makefile, command
+            assert (clone / value).exists() or variable != "PARAMS", command
+
+
+def test_every_other_command_is_known(clone):
+    """DVC takes the subcommands and options that README gives it; test_experiments runs most of them."""
+    for command in commands("dvc"):
+        words = command.split()
+        program = [*itertools.takewhile(lambda word: re.fullmatch(r"[a-z]+", word), words[:3])]
+        options = set(re.findall(r" (--?[a-zA-Z-]+)", command))
+        known = run(clone, *program, "--help").stdout
+        assert not [option for option in options if not re.search(rf"(^|[\s,]){option}\b", known)], command
+    assert (
+        clone / "environment.yml"
+    ).is_file()  # conda env create -f environment.yml; test_setup compares its packages
+
+
+def test_make_site_gives_pages_from_a_clone(clone):
+    said = run(clone, "make", "site").stdout
+    pages = sorted(path.name for path in (clone / "site").glob("*.html"))
+    assert f"{len(pages)} pages; open {clone / 'site' / 'index.html'}" in said and "index.html" in pages
+    assert run(clone, "git", "status", "--porcelain").stdout == ""

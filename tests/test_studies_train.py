@@ -1,10 +1,13 @@
 """What notebook 04 says of a stage, from numbers made up."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
 from pconv.studies import train as study
+from pconv.tensors import WeightsError
 from pconv.training.result import Result
 
 
@@ -42,3 +45,25 @@ def test_what_stage_2_gained_is_measured_against_the_weights_that_it_started_fro
     said = study.conclusion(result(20.0), 2, tiny.set(), study.read_stage1())
     assert f"\n\nStage 2 {words}: the weights that it started from" in said
     assert said.endswith(f"fill the same crops with {start:.2f} dB and an L1 error of 4.25 %.")
+
+
+def test_the_film_has_the_samples_of_both_stages_in_order(tiny):
+    params = tiny.set()
+    pictures = {step: torch.full((2, 3, 4, 4), step, dtype=torch.uint8) for step in (0, 2, 10)}
+    first = replace(result(20.0), samples=pictures)
+    (tiny / "models/stage1").mkdir(parents=True)
+    study.write_samples(first, 1)
+    assert {step: one.tolist() for step, one in study.read_samples(1).items()} == {
+        step: one.tolist() for step, one in pictures.items()
+    }
+    frames = study.film(replace(result(20.0), samples={step: pictures[step] + 100 for step in (0, 2)}), params)
+    assert [title for title, _ in frames] == ["step 0", "step 2", "step 10", "step 12"]  # stage 1 has 10 steps
+    assert [int(picture.max()) for _, picture in frames] == [0, 2, 10, 102]
+    assert all(picture.shape == (3, 4, 4) and picture.dtype == torch.uint8 for _, picture in frames)
+
+
+def test_damaged_samples_are_named(tiny):
+    (tiny / "models/stage1").mkdir(parents=True)
+    (tiny / "models/stage1/samples.safetensors").write_bytes(b"no")
+    with pytest.raises(WeightsError, match="samples.safetensors: .*train the stage again"):
+        study.read_samples(1)
