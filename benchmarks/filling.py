@@ -12,7 +12,7 @@ rectangle around it. All methods see a window around the hole, wider than any of
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import subprocess
 import sys
 import tempfile
@@ -45,6 +45,7 @@ from pconv.unet import PConvUNet
 WIDTHS = (5, 10, 20, 40, 80, 150, 250, 400)  # px
 WIDE = 40  # px: the least width of a hole whose perceptual distance is measured
 CONTEXT = 300  # px around a hole in the window, and three times its width
+LARGEST = 320  # px a side of what the perceptual distance is measured on
 REACH = 150  # px around a hole that the network sees at full size
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]  # window (h, w, 3) uint8, hole (h, w) of 0 and 1 -> window
 
@@ -143,13 +144,18 @@ def psnr(out: np.ndarray, hole: Hole) -> float:
 
 
 def distance(measure: PerceptualDistance, out: np.ndarray, hole: Hole) -> float:
-    """Return the perceptual distance of the rectangle around a hole, a tenth wider."""
-    box = around(hole.hole, hole.width // 10)
+    """Return the perceptual distance of the rectangle around a hole, a tenth wider, or of its middle if it is large."""
+    box = tuple(_middle(part, LARGEST) for part in around(hole.hole, hole.width // 10))
     images = (
         torch.from_numpy(np.ascontiguousarray(part[box])).permute(2, 0, 1)[None] / 255 for part in (out, hole.image)
     )
     with torch.inference_mode():
         return float(measure(*images))
+
+
+def _middle(part: slice, length: int) -> slice:
+    spare = max(0, part.stop - part.start - length) // 2
+    return slice(part.start + spare, part.stop - spare)
 
 
 def quality(folder: Path, compared: dict[str, Method], seed: int) -> dict:
@@ -242,18 +248,23 @@ def resources(weights: str, sizes: list[float]) -> dict:
     return found
 
 
+# A child of this process would count its memory as its own; one of a small process does not.
+WATCH = """
+import json, resource, subprocess, sys, time
+began = time.perf_counter()
+status = subprocess.run([sys.executable, *sys.argv[1:]], stderr=subprocess.DEVNULL).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([status, time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9]))
+"""
+
+
 def measured(arguments: list) -> dict:
     """Run Python with arguments and return seconds, seconds of CPU, and the most memory it held, GB."""
-    began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *map(str, arguments)], stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
+    command = [sys.executable, "-c", WATCH, *map(str, arguments)]
+    status, seconds, processor, memory = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     if status:
         sys.exit(f"{' '.join(map(str, arguments))}: ended with status {status}")
-    return {
-        "seconds": round(time.perf_counter() - began, 1),
-        "CPU seconds": round(used.ru_utime + used.ru_stime, 1),
-        "GB": round(used.ru_maxrss * 1024 / 1e9, 2),
-    }
+    return {"seconds": round(seconds, 1), "CPU seconds": round(processor, 1), "GB": round(memory, 2)}
 
 
 SHOWN = ("sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg", "skimage/data/rocket.jpg")
@@ -283,7 +294,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="photographs of 1 megapixel and more")
     parser.add_argument("--full-size", action="store_true", help="also the network at full size, which takes minutes")
     parser.add_argument("--weights", default=DEFAULT, help="published weights by name, or a path")
-    parser.add_argument("--sizes", type=float, nargs="+", default=[1, 12, 50], metavar="MP")
+    parser.add_argument("--sizes", type=float, nargs="+", default=[1, 12, 24, 50], metavar="MP")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.part == "resources":
