@@ -109,11 +109,12 @@ def _detail(canvas: Canvas, marks: np.ndarray, tile: Box, view: View, copies: li
         shared = block.within(tile)
         if min(shared.shape) <= 0 or source.within(view.window) != source:
             continue
+        part, place = shared.relative_to(block), shared.relative_to(tile).slices
+        source = part.moved(source.top, source.left)
         known = marks[source.slices] == KNOWN
         detail = np.where(known[..., None], canvas.read(source) - view.enlarged(source), 0)
-        part, place = shared.relative_to(block).slices, shared.relative_to(tile).slices
-        total[place] += weights[part][..., None] * detail[part]
-        squares[place] += weights[part] ** 2
+        total[place] += weights[part.slices][..., None] * detail
+        squares[place] += weights[part.slices] ** 2
     return total / np.sqrt(np.maximum(squares, 1e-6))[..., None]  # so that independent blocks keep their variance
 
 

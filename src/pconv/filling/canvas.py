@@ -30,8 +30,12 @@ class Box(NamedTuple):
     def slices(self) -> tuple[slice, slice]:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
+    def moved(self, rows: int, columns: int) -> Box:
+        return Box(self.top + rows, self.bottom + rows, self.left + columns, self.right + columns)
+
     def relative_to(self, other: Box) -> Box:
-        return Box(self.top - other.top, self.bottom - other.top, self.left - other.left, self.right - other.left)
+        """Return the box in the rows and columns of another one."""
+        return self.moved(-other.top, -other.left)
 
     def within(self, other: Box) -> Box:
         """Return what both have in common."""
