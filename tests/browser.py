@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Page, sync_playwright
+from repository import PATIENCE
 from wire import Wire
 
 from pconv import playground
 from pconv.playground.photographs import SIZE
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-PATIENCE = 60_000  # milliseconds for any one condition, on the slowest of machines
 ADDRESS = "http://playground.test/"  # every request to it is answered from here
 
 # What a widget's JavaScript gets from Jupyter as `model`, with the messages of Jupyter's widgets handed to `toPython`.
@@ -88,7 +88,7 @@ def chromium():
 def new_page(browser, **options) -> Page:
     """Open a page of which anything that JavaScript reports as an error fails the test that closes it."""
     page = browser.new_context(viewport={"width": 900, "height": 1200}, **options).new_page()
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(1000 * PATIENCE)
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     return page

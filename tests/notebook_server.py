@@ -1,6 +1,7 @@
-"""A Jupyter server, and what JupyterLab does to a notebook between opening and saving it."""
+"""Servers of notebooks, and what JupyterLab does to a notebook between opening and saving it."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -36,28 +37,47 @@ class Contents:
 @contextmanager
 def jupyter_server(folder):
     """Start a Jupyter server in a folder, with the settings of this environment and none of the user's."""
-    home = folder / ".jupyter-home"
+    command = ["jupyter_server", "--no-browser", "--port=0", "--allow-root", f"--IdentityProvider.token={TOKEN}"]
+    command += ["--LabApp.news_url=None"]  # no question, in front of a notebook, whether to fetch news
+    with _started(folder, command) as (server, log):
+        about = folder / ".jupyter-home" / "runtime" / f"jpserver-{server.pid}.json"
+        _wait(lambda: about.exists() and about.read_text().endswith("}"), server, log)
+        yield Contents(json.loads(about.read_text())["url"])
+
+
+@contextmanager
+def voila(folder, notebook):
+    """Serve a notebook as a page by Voila, in the same way; gives the page's address."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    with _started(folder, ["voila", notebook, "--no-browser", f"--port={port}"]) as (server, log):
+        _wait(lambda: "is running at" in log.read_text(), server, log)
+        yield f"http://localhost:{port}/"
+
+
+@contextmanager
+def _started(folder, command):
+    """Run a Python module in the background; gives the process and the file of what it prints."""
+    home, log = folder / ".jupyter-home", folder / "server.log"
     variables = {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--port=0", "--allow-root"]
-    command += [f"--IdentityProvider.token={TOKEN}"]
-    with open(folder / "server.log", "w+") as log:
-        server = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT | variables, stdout=log, stderr=log)
+    with open(log, "w") as output:
+        command = [sys.executable, "-m", *command]
+        server = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT | variables, stdout=output, stderr=output)
         try:
-            yield Contents(_address(server, home / "runtime" / f"jpserver-{server.pid}.json", log.name))
+            yield server, log
         finally:
             server.terminate()
             server.wait(timeout=PATIENCE)
 
 
-def _address(server, about, log) -> str:
-    """Where the server listens, as soon as it says so."""
+def _wait(condition, server, log) -> None:
+    """Wait until a server says that it is ready."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and server.poll() is None:
-        if about.exists() and about.read_text().endswith("}"):
-            return json.loads(about.read_text())["url"]
+    while not condition():
+        running = time.monotonic() < deadline and server.poll() is None
+        assert running, f"the server did not start:\n{log.read_text()}"
         time.sleep(0.1)
-    with open(log) as lines:
-        raise AssertionError(f"the server did not start:\n{lines.read()}")
 
 
 def looked_at(content: dict) -> dict:
