@@ -117,6 +117,13 @@ def test_step_loading_checkpoints_and_their_figure(tiny, authors):
     assert (tiny / "reports/benchmarks.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_playground(tiny):
+    done = run("playground", "--width", 2, "--depth", 3, "--turns", 2, folder=tiny.folder)
+    assert done.returncode == 0, done.stderr
+    found = results(tiny)["playground, cpu, 256 px, width 2"]
+    assert found["network to telea"] > 0 and set(found["milliseconds"]) == {"network", "telea"}
+
+
 def test_days_on_many_gpus():
     done = run("scaling", "--images-per-second", 10, "--link", 100, "--gpus", 1, 2, folder=ROOT)
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from pconv.completion import InpaintError, complete
-from pconv.playground.network import PUBLISHED, NoWeightsError, fill, halve, load_network
+from pconv.filling import network
+from pconv.playground.network import NoWeightsError, fill, halve, load_network
+from pconv.tensors import WeightsError
 from pconv.unet import PConvUNet, he_init, save_model
 
 
@@ -15,15 +17,31 @@ def write(path, width):
     save_model(path, he_init(PConvUNet(width, 3), 0).state_dict(), {"params": {"model": {"width": width, "depth": 3}}})
 
 
-def test_published_weights_come_before_those_of_the_run(tmp_path, monkeypatch):
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Create a project in which nothing has been trained or published, and go there."""
     (tmp_path / "dvc.yaml").touch()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(network, "FOLDERS", (tmp_path / "published",))
+    return tmp_path
+
+
+def test_published_weights_come_before_those_of_the_run(project):
     with pytest.raises(NoWeightsError, match="`make repro`"):
         load_network()
-    write(tmp_path / "models/stage2/best.safetensors", 5)
-    assert load_network().width == 5
-    write(tmp_path / PUBLISHED, 4)
+    write(project / "models/stage2/best.safetensors", 5)
+    assert load_network().width == 5 and not load_network().training
+    write(project / "published/photos-256/partial.safetensors", 4)
     assert load_network().width == 4
+
+
+def test_damaged_published_weights_are_named_and_not_passed_over(project):
+    write(project / "models/stage2/best.safetensors", 5)
+    published = project / "published/photos-256/partial.safetensors"
+    published.parent.mkdir(parents=True)
+    published.write_bytes(b"not weights")
+    with pytest.raises(WeightsError, match="photos-256/partial.safetensors"):
+        load_network()
 
 
 @pytest.fixture(scope="module")

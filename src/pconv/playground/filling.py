@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,7 @@ from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError
 from pconv.masks.convention import MaskError, hole_to_mask
 from pconv.metrics import PSNR_MAX
-from pconv.playground.network import fill as fill_by_network
-from pconv.playground.network import load_network
+from pconv.playground.network import fill, load_network
 from pconv.unet import PConvUNet
 
 OURS = "pconv"
@@ -49,29 +49,28 @@ class Methods:
 
     def _fill_by(self, method: str, image: np.ndarray, hole: np.ndarray) -> Filling:
         try:
-            call = self._call(method)
-            tensor, mask = to_tensor(image), hole_to_mask(hole)
+            call, tensor, mask = self._call(method), to_tensor(image), hole_to_mask(hole)
             began = time.perf_counter()
             out = call(tensor, mask)
             seconds = time.perf_counter() - began
         except PConvError as error:
             return Filling(method, np.zeros((0, 3), np.uint8), float("nan"), 0.0, str(error))
-        colours = _colours(out, hole)
+        colours = (255 * out).round().to(torch.uint8).permute(1, 2, 0).numpy()[hole == 1]
         return Filling(method, colours, psnr(colours, image[hole == 1]), seconds, "")
 
     def _call(self, method: str) -> Callable[[Tensor, Tensor], Tensor]:
         """Return what fills an image (3, H, W) with a mask (1, H, W); the network is loaded when it is first needed."""
         if method != OURS:
-            return lambda image, mask: baselines.fill(method, image, mask)
+            return partial(baselines.fill, method)
         if self._network is None:
             self._network = load_network()
-        return lambda image, mask: fill_by_network(self._network, image[None], mask[None])[0]
+        return lambda image, mask: fill(self._network, *to_device(self._network, image, mask))[0].cpu()
 
 
-def _colours(out: Tensor, hole: np.ndarray) -> np.ndarray:
-    """Return the pixels of the hole of a filled image (3, H, W) in [0, 1], rounded to 8 bits: (pixels, 3)."""
-    pixels = (255 * out).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return pixels[hole == 1]
+def to_device(network: PConvUNet, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return an image and a mask as batches of one where the network is, in the layout in which it is fastest."""
+    device = next(network.parameters()).device
+    return tuple(tensor[None].to(device, memory_format=torch.channels_last) for tensor in tensors)
 
 
 def psnr(out: np.ndarray, truth: np.ndarray) -> float:
