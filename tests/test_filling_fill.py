@@ -78,9 +78,10 @@ def test_tensors(shape, dtype):
     assert torch.equal(out[kept], photo[kept]) and not torch.equal(out, photo)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
 def test_images(mode):
-    photo = Image.fromarray(scene()).convert(mode)
+    grey = mode == "I;16"
+    photo = Image.fromarray(scene(1, np.uint16)[..., 0]) if grey else Image.fromarray(scene()).convert(mode)
     out = filled(photo)
     plain = photo.convert(out.mode)
     assert changed(np.asarray(plain), np.asarray(out))

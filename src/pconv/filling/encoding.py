@@ -1,9 +1,9 @@
 """Files of filled photographs: the photograph's own format, bits, colour profile and metadata.
 
 PNG, TIFF, WebP, BMP and PPM are written without loss, so all pixels outside the hole are those of the file that was
-read. JPEG cannot do that: it is written with the file's own quantisation tables and sampling, which keeps blocks far
-from the hole to a rounding or two. Where that is not good enough, fill into a PNG. Metadata are copied byte by byte
-in PNG and JPEG.
+read. JPEG cannot do that: it is written with the file's own quantisation tables and sampling, which keeps most values
+and changes the rest by a level or two. Where that is not good enough, fill into a PNG. Metadata are copied byte by
+byte in PNG and JPEG.
 """
 
 from __future__ import annotations

@@ -73,6 +73,8 @@ def open_photo(photo) -> Photo:
     """
     if isinstance(photo, str | Path):
         return _open_file(photo)
+    if isinstance(photo, Image.Image) and photo.mode == "I;16":
+        return Photo(ArrayCanvas(_checked_array(np.array(photo))), "the image", photo)
     if isinstance(photo, Image.Image):
         return Photo(PictureCanvas(_in_eight_bits(photo.copy(), "the image")), "the image", photo)
     if isinstance(photo, np.ndarray):
@@ -109,7 +111,7 @@ def result(photo: Photo):
         pixels = torch.from_numpy(canvas.pixels).permute(2, 0, 1).contiguous()
         return pixels.to(source.device, source.dtype).reshape(source.shape)
     if isinstance(canvas, ArrayCanvas):
-        return canvas.pixels
+        return Image.fromarray(canvas.pixels[..., 0]) if isinstance(source, Image.Image) else canvas.pixels
     if photo.orientation != 1:
         exif = canvas.picture.getexif()
         del exif[ORIENTATION]
