@@ -186,7 +186,10 @@ def quality(folder: Path, compared: dict[str, Method], seed: int) -> dict:
 def summary(values: np.ndarray) -> dict:
     """Return the medians of rows (width, PSNR, distance)."""
     thin, wide = values[values[:, 0] < WIDE], values[values[:, 0] >= WIDE]
-    by_width = {f"{width:g} px": round(float(np.median(values[values[:, 0] == width, 1])), 2) for width in WIDTHS}
+    by_width = {
+        f"{width:g} px": round(float(np.median(values[values[:, 0] == width, 1])), 2)
+        for width in np.unique(values[:, 0])
+    }
     return {
         "psnr, thin": round(float(np.median(thin[:, 1])), 2),
         "psnr": round(float(np.median(wide[:, 1])), 2),

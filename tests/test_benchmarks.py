@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from pconv.unet import MEAN, STD, PConvUNet, he_init
+from pconv.unet import MEAN, STD, PConvUNet, he_init, save_model
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = '''
@@ -122,6 +124,27 @@ def test_playground(tiny):
     assert done.returncode == 0, done.stderr
     found = results(tiny)["playground, cpu, 256 px, width 2"]
     assert found["network to telea"] > 0 and set(found["milliseconds"]) == {"network", "telea"}
+
+
+def test_filling(tiny):
+    """All methods fill the same holes, and the exact picture would be told from them."""
+    weights = tiny / "weights.safetensors"
+    about = {"params": {"model": {"width": 2, "depth": 4}, "data": {"size": 32}}}
+    save_model(weights, he_init(PConvUNet(2, 4), 0).state_dict(), about)
+    (tiny / "large").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((256, 192), Image.Resampling.BICUBIC).save(tiny / "large" / "one.png")
+    done = run("filling", "quality", "--photographs", "large", "--weights", weights, folder=tiny.folder)
+    assert done.returncode == 0, done.stderr
+    found = results(tiny)["filling, quality"]
+    assert found["photographs"] == 1 and found["holes"] == 4
+    assert set(found["methods"]) == {"pconv.inpaint", "Telea", "Navier-Stokes", "membrane"}
+    for values in found["methods"].values():
+        assert 5 < values["psnr"] < 60 and values["perceptual"] > 0
+        assert set(values["psnr by width"]) == {"5 px", "10 px", "20 px", "40 px"}
+    done = run("filling", "resources", "--sizes", 0.1, "--weights", weights, folder=tiny.folder)
+    assert done.returncode == 0, done.stderr
+    assert 0 < results(tiny)["filling, resources"]["0.1 MP"]["pconv fill"]["GB"] < 5
 
 
 def test_days_on_many_gpus():
