@@ -55,7 +55,7 @@ TERMS = {"valid": 1.0, "hole": 6.0, "perceptual": 0.05, "style": 10.0, "tv": 0.1
 TINY = {
     "seed": 0,
     "data": {"source": "folder", "folder": "photographs", **LOOSE, "size": 32, "crop": [0.5, 0.9]},
-    "masks": {"source": "drawn", "train": 7, "val": 3, "test": 1},
+    "masks": {"source": "drawn", "folder": None, "hole": "white", "border": "forced", "train": 7, "val": 3, "test": 1},
     "model": {"layer": "partial", "fill": "mean", "scale": "paper", "width": 4, "depth": 3},
     "loss": {"vgg": "random", "stage1": dict(TERMS), "stage2": dict(TERMS)},
     "train": {

@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from pconv.masks.convention import BINS, MaskError, bin_name, border_share, find_bin
 from pconv.masks.drawing import draw_hole, hole_rng
 from pconv.masks.files import read_hole, read_index, write_hole
-from pconv.masks.sets import recipes, summarise, write_masks
+from pconv.masks.recipes import recipes
+from pconv.masks.sets import summarise, write_masks
 from pconv.params import Params
 from pconv.project import mask_folder
 
@@ -88,8 +89,9 @@ def test_each_file_can_be_drawn_alone(project):
 
 
 def test_summary(project):
-    write_masks(Params.model_validate(SMALL))
-    summary = summarise()
+    params = Params.model_validate(SMALL)
+    write_masks(params)
+    summary = summarise(params)
     assert [summary[split]["count"] for split in ("train", "val", "test")] == [12, 3, 24]
     assert sum(summary["train share"].values()) == pytest.approx(1)
     assert summary["test constrained"] == {"masks_touching": 0, "hole_share_of_border": 0}
@@ -103,7 +105,8 @@ def test_summary(project):
 @pytest.mark.parametrize("source, spacing", [("grid2", 2), ("grid4", 4)])
 def test_grids_begin_anywhere_in_training_and_in_one_place_in_the_test(project, source, spacing):
     values = SMALL | {"masks": {"source": source, "train": 200, "val": 3, "test": 5}}
-    write_masks(Params.model_validate(values))
+    params = Params.model_validate(values)
+    write_masks(params)
     starts = {}
     for split, count in (("train", 200), ("val", 3), ("test", 5)):
         index = read_index(split)
@@ -117,7 +120,7 @@ def test_grids_begin_anywhere_in_training_and_in_one_place_in_the_test(project, 
             assert np.array_equal(hole == 0, known)
     assert set(starts["train"]) == {(row, column) for row in range(spacing) for column in range(spacing)}
     assert len(set(starts["test"])) == 1
-    assert summarise()["test"]["count"] == 5 and "test touching" not in summarise()
+    assert summarise(params)["test"]["count"] == 5 and "test touching" not in summarise(params)
 
 
 def test_a_bin_is_that_of_the_ratio_or_the_ratio_itself(project):

@@ -94,21 +94,55 @@ class Data(Section):
         return self
 
 
-class Masks(Section):
-    """What kind of masks is drawn, and how many for each split."""
+MaskSource = Literal["drawn", "strokes", "folder", "video", "grid2", "grid4"]  # as pconv.masks.sources.SOURCES
 
-    source: Literal["drawn", "grid2", "grid4"] = Field(
+
+class Masks(Section):
+    """Where masks come from, what is asked of them, and how many there are for each split."""
+
+    source: MaskSource = Field(
         "drawn",
-        description="Irregular holes, or, for super-resolution, all but every second or every fourth pixel of every "
-        "second or fourth row.",
+        description="Irregular holes of lines, circles and arcs drawn with OpenCV (drawn), of brush strokes (strokes), "
+        "from masks of one's own (folder) or from what is hidden between two frames of a film (video); or, for "
+        "super-resolution, all but every second or every fourth pixel of every second or fourth row.",
+    )
+    folder: str | None = Field(
+        None,
+        min_length=1,
+        description="The path of a folder, searched with its subfolders: of masks if source is folder, of the frames "
+        "of films, one subfolder each, if it is video.",
+    )
+    hole: Literal["white", "black", "published"] = Field(
+        "white",
+        description="The colour of the hole in masks of one's own; published is black in those that train and "
+        "validate and white in those that test, as PConv-Keras reads the masks published with the paper.",
+    )
+    border: Literal["free", "forced"] = Field(
+        "forced",  # as in all runs before there was a choice; the paper's is free, and its sets say so
+        description="What is asked of test masks without border constraint: nothing (free), or to reach an edge "
+        "(forced).",
     )
     train: Count = Field(55116, description="The number of training masks.")
     val: Count = Field(1000, description="The number of validation masks.")
     test: Count = Field(
         1000,
-        description="The number of test masks in each bin of hole ratio, counted once for holes that touch the border "
-        "and once for holes that do not; of grids, the number in all.",
+        description="The number of test masks in each bin of hole ratio, counted once for holes without border "
+        "constraint and once for holes that keep clear of the border; of grids, the number in all.",
     )
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.source in ("folder", "video") and self.folder is None:
+            what = "masks" if self.source == "folder" else "frames"
+            raise ValueError(f"masks.folder = None: masks.source = {self.source} needs the path of a folder of {what}")
+        if self.source not in ("folder", "video") and self.folder is not None:
+            raise ValueError(
+                f"masks.folder = {cut(repr(self.folder))}: not used with masks.source = {self.source}; set "
+                "masks.folder to null, or masks.source to folder or video"
+            )
+        if self.source != "folder" and self.hole != "white":
+            raise ValueError(f"masks.hole = {self.hole!r}: only masks.source = folder has a choice; write white")
+        return self
 
     @property
     def spacing(self) -> int | None:

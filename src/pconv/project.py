@@ -39,6 +39,11 @@ def mask_folder(split: str) -> Path:
     return project_root() / "data" / "masks" / split
 
 
+def watch_folder() -> Path:
+    """Return the folder of the lines that change with folders of the user's."""
+    return project_root() / "data" / "watched"
+
+
 def model_folder(stage: int) -> Path:
     """Return the folder of a finished stage's weights."""
     return project_root() / "models" / f"stage{stage}"

@@ -1,4 +1,7 @@
-"""The stage `images`: lists the photographs. Run it with `python -m pconv.data`."""
+"""The stage `images`: lists the photographs. Run it with `python -m pconv.data`.
+
+`python -m pconv.data watch` is the stage `watch`: by it the pipeline notices a change in a folder of masks or films.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,36 @@ import sys
 import cv2
 
 from pconv.data.selection import write_manifests
+from pconv.data.sources import fingerprint
 from pconv.errors import PConvError
+from pconv.files import write_file
 from pconv.params import load_params
-from pconv.project import image_folder
+from pconv.project import image_folder, project_root, watch_folder
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        sys.exit("usage: python -m pconv.data; what it reads is in params.yaml")
+
+def list_photographs() -> None:
+    """Write the lists of photographs, and say how many there are."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # of damaged files, which are listed
-    try:
-        counts = write_manifests(load_params().data)
-    except (PConvError, OSError) as error:
-        sys.exit(str(error))
+    counts = write_manifests(load_params().data)
     print("photographs:", ", ".join(f"{count:,} {what}" for what, count in counts.items()))
     if counts["rejected"]:
         print(f"those rejected are listed, with the reasons, in {image_folder() / 'rejected.csv'}")
+
+
+def watch() -> None:
+    """Write a line that changes with the files in masks.folder, on which the stage `masks` depends."""
+    masks, line = load_params().masks, "no folder"
+    if masks.folder is not None:
+        what = "masks" if masks.source == "folder" else "frames"
+        line = fingerprint(project_root() / masks.folder, "masks.folder", what)
+    watch_folder().mkdir(parents=True, exist_ok=True)
+    write_file(watch_folder() / "masks.txt", f"{line}\n".encode())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in ([], ["watch"]):
+        sys.exit("usage: python -m pconv.data [watch]; what it reads is in params.yaml")
+    try:
+        watch() if sys.argv[1:] else list_photographs()
+    except (PConvError, OSError) as error:
+        sys.exit(str(error))

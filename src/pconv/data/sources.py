@@ -51,8 +51,11 @@ class Found(NamedTuple):
 # A folder
 
 
-def find_photographs(folder: Path) -> Found:
+def find_photographs(folder: Path, key: str = "data.folder", what: str = "photographs") -> Found:
     """Find the photographs in and below a folder, and the split of each.
+
+    key, what: the parameter that names the folder, and what lies in it, for messages: masks of one's own are found and
+    split in the same way.
 
     Subfolders named train, val and test, in this or another spelling, are the splits. Otherwise each photograph goes to
     train (90 %), val or test (5 % each) by a hash of its path in the folder, so that adding some moves no other.
@@ -60,10 +63,8 @@ def find_photographs(folder: Path) -> Found:
     Raises ImageError if the folder is not there, cannot be searched or lies inside or above the project's data/, and
     if subfolders look like splits but are not one for each.
     """
-    _check_place(folder)
-    again: list[str] = []
-    names = sorted(_search(folder, again))
-    folders = _split_folders(folder, names)
+    names, again = find_files(folder, key, what)
+    folders = _split_folders(folder, names, key, what)
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for name in names:
         top = name.partition("/")[0]
@@ -71,30 +72,56 @@ def find_photographs(folder: Path) -> Found:
         if split:
             splits[split].append(name)
     beside = len(names) - sum(map(len, splits.values()))
-    return Found(splits, {split: top for top, split in folders.items()}, beside, sorted(again))
+    return Found(splits, {split: top for top, split in folders.items()}, beside, again)
 
 
-def _check_place(folder: Path) -> None:
+def find_files(folder: Path, key: str = "data.folder", what: str = "photographs") -> tuple[list[str], list[str]]:
+    """Return the paths, in a folder, of what has the suffix of a photograph, and links that were not followed; sorted.
+
+    Raises ImageError if the folder is not there, cannot be searched or lies inside or above the project's data/.
+    """
+    _check_place(folder, key, what)
+    again: list[str] = []
+    return sorted(_search(folder, again, key)), sorted(again)
+
+
+def fingerprint(folder: Path, key: str, what: str) -> str:
+    """Return a line that changes if a file is added, removed or changed: no file is opened, so that it costs little.
+
+    A file counts as changed if its size or the time of its last change is another. Raises ImageError as find_files.
+    """
+    names, _ = find_files(folder, key, what)
+    digest = hashlib.sha256()
+    for name in names:
+        try:
+            found = os.stat(folder / name)
+            digest.update(os.fsencode(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0"))
+        except OSError as error:
+            digest.update(os.fsencode(f"{name}\0{error.errno}\0"))
+    return f"{len(names)} files {digest.hexdigest()}"
+
+
+def _check_place(folder: Path, key: str, what: str) -> None:
     """Refuse a folder that is not there, and one whose photographs the pipeline could take for its own."""
     if not os.path.isdir(folder):
         raise ImageError(
-            f"data.folder: no folder {cut(folder, 300)}; a relative path starts at the project, and an experiment in "
+            f"{key}: no folder {cut(folder, 300)}; a relative path starts at the project, and an experiment in "
             "the queue has a copy of the project with only what git tracks: an absolute path is the same everywhere"
         )
     real, own = Path(os.path.realpath(folder)), Path(os.path.realpath(project_root() / "data"))
     if real.is_relative_to(own):
         raise ImageError(
-            f"data.folder: {cut(folder, 300)} lies in the project's data/, where the pipeline writes; move the "
-            f"photographs out of it, for example to {project_root() / 'photographs'}"
+            f"{key}: {cut(folder, 300)} lies in the project's data/, where the pipeline writes; move the "
+            f"{what} out of it, for example to {project_root() / what}"
         )
     if own.is_relative_to(real):
         raise ImageError(
-            f"data.folder: {cut(folder, 300)} contains the project's data/, where the pipeline writes; move the "
-            f"photographs into a folder of their own, for example {project_root() / 'photographs'}"
+            f"{key}: {cut(folder, 300)} contains the project's data/, where the pipeline writes; move the "
+            f"{what} into a folder of their own, for example {project_root() / what}"
         )
 
 
-def _search(folder: Path, again: list[str]) -> Iterable[str]:
+def _search(folder: Path, again: list[str], key: str) -> Iterable[str]:
     """Yield the path of each file with the suffix of a photograph; follow links to folders, but into no folder twice.
 
     Hidden files and folders are passed over. Links come after all real folders, so that a photograph is found where it
@@ -110,7 +137,7 @@ def _search(folder: Path, again: list[str]) -> Iterable[str]:
             again.append(inside)
             continue
         searched.add(identity)
-        for entry in _entries(folder / inside):
+        for entry in _entries(folder / inside, key):
             name = os.path.join(inside, entry.name)
             if not entry.is_symlink() and entry.is_dir():
                 folders.append(name)
@@ -129,18 +156,18 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
+def _entries(folder: Path, key: str) -> list[os.DirEntry]:
     """Return what is not hidden in a folder, sorted backwards, as a stack is filled."""
     try:
         with os.scandir(folder) as entries:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name, reverse=True)
     except OSError as error:
         raise ImageError(
-            f"data.folder: {cut(folder, 300)}: {error.strerror}; make it readable, or move it out of the folder"
+            f"{key}: {cut(folder, 300)}: {error.strerror}; make it readable, or move it out of the folder"
         ) from None
 
 
-def _split_folders(folder: Path, names: list[str]) -> dict[str, str]:
+def _split_folders(folder: Path, names: list[str], key: str, what: str) -> dict[str, str]:
     """Return the split of each top subfolder that is one, {"training": "train"}; {} if no subfolder looks like one.
 
     Raises ImageError where some do, but not one for each split: to split all photographs by a hash would mix them.
@@ -150,12 +177,12 @@ def _split_folders(folder: Path, names: list[str]) -> dict[str, str]:
     if sorted(top.values()) == sorted([split] for split in SPLITS):
         return {name: split for name, (split,) in top.items()}
     if top:
-        raise ImageError(_remedy(folder, top))
+        raise ImageError(_remedy(folder, top, key, what))
     for parent, below in sorted(parents.items()):
         if len({split for splits in below.values() for split in splits}) > 1:
             raise ImageError(
-                f"data.folder: {cut(folder / parent, 300)} holds {_listed(below)}, which look like splits; set "
-                "data.folder to that folder, or rename them if they are none"
+                f"{key}: {cut(folder / parent, 300)} holds {_listed(below)}, which look like splits; set "
+                f"{key} to that folder, or rename them if they are none"
             )
     return {}
 
@@ -175,14 +202,14 @@ def _looking_like_splits(names: list[str]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def _remedy(folder: Path, top: dict[str, list[str]]) -> str:
+def _remedy(folder: Path, top: dict[str, list[str]], key: str, what: str) -> str:
     missing = [split for split in SPLITS if [split] not in top.values()]
     twice = [split for split in SPLITS if sum(split in splits for splits in top.values()) > 1]
     wrong = [f"no folder for {', '.join(missing)}"] if missing else []
     wrong += [f"more than one for {', '.join(twice)}"] if twice else []
     return (
-        f"data.folder: {cut(folder, 300)} holds {_listed(top)} but {' and '.join(wrong)}; name the splits train, val "
-        "and test, or rename the folders if they are no splits: all photographs are then split by a hash of their paths"
+        f"{key}: {cut(folder, 300)} holds {_listed(top)} but {' and '.join(wrong)}; name the splits train, val "
+        f"and test, or rename the folders if they are no splits: all {what} are then split by a hash of their paths"
     )
 
 

@@ -37,6 +37,12 @@ def hole_rng(seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, stream, SPLITS.index(split), index])
 
 
+def file_order(seed: int, split: str, count: int) -> list[int]:
+    """Return the order in which a split uses `count` files, a function of the seed."""
+    stream = int.from_bytes(b"file")
+    return np.random.default_rng([seed, stream, SPLITS.index(split)]).permutation(count).tolist()
+
+
 def draw_shapes(rng: np.random.Generator, size: int, count: int | None = None) -> np.ndarray:
     """Draw PConv-Keras' kind of hole: (size, size) uint8, 1 = hole.
 
@@ -62,6 +68,16 @@ def draw_hole(
     undone, and smaller ones follow. No hole pixel lies within `border` px of an edge; with `touch` at least one lies on
     an edge. Raises MaskError if there is no such hole.
     """
+    inner, least, most = hole_bounds(size, low, high, border, touch)
+    target = int(rng.integers(least, most, endpoint=True))
+    return frame(_draw_until(rng, inner, max(least, target - int(CLOSE * size**2)), target, touch), border)
+
+
+def hole_bounds(size: int, low: float, high: float, border: int, touch: bool) -> tuple[int, int, int]:
+    """Return the side of the square that a hole may lie in, and the least and the greatest number of its pixels.
+
+    The arguments are those of `draw_hole`. Raises MaskError if there is no such hole.
+    """
     _check_size(size)
     if not 0 <= low < high <= 1:  # also true of NaN
         raise MaskError(f"no hole of {low:g} to {high:g}: shares of the picture are from 0 to 1, the lower one first")
@@ -72,8 +88,11 @@ def draw_hole(
     if least > most:
         clear = f" with {border} px kept clear along each edge" if border else ""
         raise MaskError(f"no hole of {low:g} to {high:g} fits {size} x {size} px{clear}")
-    target = int(rng.integers(least, most, endpoint=True))
-    hole = _draw_until(rng, inner, max(least, target - int(CLOSE * size**2)), target, touch)
+    return inner, least, most
+
+
+def frame(hole: np.ndarray, border: int) -> np.ndarray:
+    """Put `border` px without a hole around a hole: (H, W) becomes (H + 2 border, W + 2 border)."""
     return cv2.copyMakeBorder(hole, *[border] * 4, cv2.BORDER_CONSTANT, value=0) if border else hole
 
 
@@ -115,7 +134,7 @@ def _draw_until(rng: np.random.Generator, size: int, least: int, most: int, touc
         amount = pace * (most - count) / (size**2 - count)
         batch = list(itertools.islice(shapes, max(1, int(amount))))
         if not batch:
-            return _grow(rng, hole, least, touch)
+            return grow(rng, hole, least, touch)
         if touch and not count:
             batch[0] = _from_edge(batch[0], size)
         np.copyto(before, hole)
@@ -180,8 +199,8 @@ def _from_edge(shape: list[int], size: int) -> list[int]:
     return [LINE, x, y, *rest]
 
 
-def _grow(rng: np.random.Generator, hole: np.ndarray, count: int, touch: bool) -> np.ndarray:
-    """Add pixels around the hole until it has `count`: a way out where shapes would take too long."""
+def grow(rng: np.random.Generator, hole: np.ndarray, count: int, touch: bool) -> np.ndarray:
+    """Add pixels around the hole, in place, until it has `count`: a way out where shapes would take too long."""
     if not hole.any():
         hole[0 if touch else rng.integers(len(hole)), rng.integers(len(hole))] = 1
     while (missing := count - cv2.countNonZero(hole)) > 0:

@@ -7,7 +7,7 @@ What `read_hole` makes of a mask file, white where the hole is:
   refused: nobody can tell what it means.
 - Any number of bits and any layout will do: grey, a palette (by its colours, not its indices), colour. Real colours are
   refused, and so is transparency: some programs erase the hole, others paint it on a transparent layer.
-- The orientation in EXIF data is applied. Nothing of more than MAX_PIXELS is decoded.
+- The orientation in EXIF data is applied. Nothing of more than `max_pixels` is decoded, by default MAX_PIXELS.
 - A mask that is all hole or has no hole is read, with a MaskWarning that names the file.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from pconv.data.decoding import FORMATS, MOST_BYTES, ImageError, check_size, decode_pixels, open_header
+from pconv.data.decoding import FORMATS, MAX_PIXELS, MOST_BYTES, ImageError, check_size, decode_pixels, open_header
 from pconv.errors import cut
 from pconv.files import open_file, read_small, write_file
 from pconv.masks.convention import MaskError, check_hole, find_bin, grid_bin
@@ -54,17 +54,17 @@ def write_hole(path: str | Path, hole: np.ndarray) -> None:
     write_file(path, encoded.tobytes())
 
 
-def read_hole(path: str | Path) -> np.ndarray:
-    """Read a mask file, white where the hole is: (H, W) uint8, 1 = hole.
+def read_hole(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a mask file of at most `max_pixels`, white where the hole is: (H, W) uint8, 1 = hole.
 
     Raises MaskError, which names the file and says what to do, for what the rules above refuse and for what is not an
     image, is damaged, or is not a file. Warns with MaskWarning of a mask that is all hole or has none.
     """
     try:
         with open_file(path) as file:
-            hole = _decode_own(file, path)
+            hole = _decode_own(file, path, max_pixels)
             if hole is None:
-                hole = _decode_any(file, path)
+                hole = _decode_any(file, path, max_pixels)
     except ImageError as error:
         raise MaskError(str(error)) from None
     except OSError as error:
@@ -77,7 +77,7 @@ def read_hole(path: str | Path) -> np.ndarray:
     return hole
 
 
-def _decode_own(file: BinaryIO, path: str | Path) -> np.ndarray | None:
+def _decode_own(file: BinaryIO, path: str | Path, max_pixels: int) -> np.ndarray | None:
     """Decode what write_hole wrote, quickly: a PNG of one grey bit has no layout, colours or transparency to judge.
 
     Returns None, with the file at its start again, if it is anything else.
@@ -86,17 +86,17 @@ def _decode_own(file: BinaryIO, path: str | Path) -> np.ndarray | None:
     file.seek(0)
     if not (head.startswith(b"\x89PNG") and head[24:26] == b"\x01\x00" and head[37:] == b"IDAT"):
         return None
-    check_size(int.from_bytes(head[16:20]), int.from_bytes(head[20:24]), path)
+    check_size(int.from_bytes(head[16:20]), int.from_bytes(head[20:24]), path, max_pixels)
     return decode_pixels(file.read(MOST_BYTES), path, cv2.IMREAD_GRAYSCALE) >> 7
 
 
-def _decode_any(file: BinaryIO, path: str | Path) -> np.ndarray:
+def _decode_any(file: BinaryIO, path: str | Path, max_pixels: int) -> np.ndarray:
     """Decode any other picture and judge whether it can be meant as a mask."""
-    picture = open_header(file, path, formats=KINDS)
+    picture = open_header(file, path, max_pixels, KINDS)
     try:
         if getattr(picture, "n_frames", 1) > 1:
             raise MaskError(f"{path}: holds {picture.n_frames} pictures; a mask is one")
-        return picture_to_hole(_load(picture, file, path), path)
+        return picture_to_hole(_load(picture, file, path, max_pixels), path)
     except MaskError:
         raise
     except Exception as error:  # damaged pixels make Pillow raise errors of many kinds
@@ -108,11 +108,11 @@ def picture_to_hole(picture: Image.Image, name: str | Path) -> np.ndarray:
     return _cut(*_lightness(picture, name), name)
 
 
-def _load(picture: Image.Image, file: BinaryIO, path: str | Path) -> Image.Image:
+def _load(picture: Image.Image, file: BinaryIO, path: str | Path, max_pixels: int) -> Image.Image:
     """Decode the pixels, after the checksums that decoding skips, and turn them as EXIF data say."""
     picture.verify()  # closes the picture, so that it has to be opened again
     file.seek(0)
-    return ImageOps.exif_transpose(open_header(file, path, formats=KINDS))
+    return ImageOps.exif_transpose(open_header(file, path, max_pixels, KINDS))
 
 
 def _lightness(picture: Image.Image, path: str | Path) -> tuple[np.ndarray, int]:

@@ -3,90 +3,136 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import multiprocessing
+import os
 import shutil
+import signal
+import threading
 import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from pconv.masks.convention import BINS, MaskError, bin_name, border_share, border_width, find_bin, grid_bin
-from pconv.masks.drawing import draw_grid, draw_hole, hole_rng
+from pconv.masks.convention import BINS, MaskError, bin_name, border_share, find_bin, grid_bin
+from pconv.masks.drawing import hole_rng
 from pconv.masks.files import COLUMNS, MaskWarning, read_hole, read_index, read_index_file, write_hole
-from pconv.params import Masks, Params
-from pconv.progress import Progress
+from pconv.masks.recipes import Recipe, Task, recipes
+from pconv.masks.sources import POOLS, SOURCES
+from pconv.params import Params
+from pconv.progress import Progress, say
 from pconv.project import SPLITS, mask_folder
 
 PARTIAL = ".partial"  # folder of a split's masks while they are drawn
+MANY = 4000  # masks of a split that are worth starting a process for each core, which takes seconds
+CHUNK = 32  # masks that a process draws at once
+
+Row = list  # of an index, in the order of COLUMNS
 
 
-class Recipe(NamedTuple):
-    """What one mask of a split has to be."""
-
-    low: float  # its hole ratio r: low < r <= high
-    high: float
-    border: int  # px kept clear along each edge
-    touch: bool  # whether the hole must reach an edge
-
-
-def recipes(masks: Masks, split: str, size: int) -> list[Recipe]:
-    """Return what each mask of a split has to be, in order.
-
-    Training and validation masks: 1 to 60 %. Test masks: masks.test for each bin, first those that touch the edge,
-    then those that keep clear of it. Grids of known pixels have the ratio that their spacing gives them.
-    """
-    if split != "test" or masks.spacing is not None:
-        return [Recipe(BINS[0][0], BINS[-1][1], border=0, touch=False)] * getattr(masks, split)
-    groups = [Recipe(*bounds, border, touch=not border) for bounds in BINS for border in (0, border_width(size))]
-    return [group for group in groups for _ in range(masks.test)]
-
-
-def write_masks(params: Params) -> None:
+def write_masks(params: Params, cores: int | None = None) -> None:
     """Draw the masks of all splits: data/masks/{train,val,test}/00000.png ... and index.csv beside them.
 
-    Masks of an earlier run are replaced; files that the pipeline did not make stay. Raises MaskError, before anything
-    is drawn, if one of those is in the way.
+    Masks of an earlier run are replaced; files that the pipeline did not make stay. Splits of MANY masks or more are
+    drawn in several processes, one for each of `cores`, by default all. Each mask is a function of seed, split and
+    number alone, so that their number changes nothing. Raises MaskError, before any mask is exchanged, if one cannot be
+    drawn, or if a file that the pipeline did not make is in the way.
     """
     planned = {split: recipes(params.masks, split, params.data.size) for split in SPLITS}
     for split in SPLITS:
-        _refuse_to_overwrite(mask_folder(split), len(planned[split]))
+        _check_folder(mask_folder(split), len(planned[split]))
+    find = POOLS.get(params.masks.source, lambda params, split: None)
+    pools = {split: find(params, split) for split in SPLITS}
     for split in SPLITS:
-        _write_split(params, split, planned[split])
+        drawing = Drawing(params, split, planned[split], pools[split], mask_folder(split) / PARTIAL)
+        _write_split(drawing, cores or len(os.sched_getaffinity(0)))
 
 
-def _write_split(params: Params, split: str, planned: list[Recipe]) -> None:
+@dataclass(frozen=True)
+class Drawing:
+    """What it takes to draw any mask of a split, in any process."""
+
+    params: Params
+    split: str
+    planned: list[Recipe]
+    pool: Any  # of the source
+    folder: Path
+
+    def draw(self, index: int) -> np.ndarray:
+        """Return a hole of the split: (size, size) uint8, 1 = hole."""
+        rng, size = hole_rng(self.params.seed, self.split, index), self.params.data.size
+        task = Task(rng, size, self.split, index, self.planned[index], self.pool)
+        return SOURCES[self.params.masks.source](task)
+
+    def write(self, index: int) -> Row:
+        """Draw and write a mask; returns its row of the index."""
+        hole = self.draw(index)
+        write_hole(self.folder / _name(index), hole)
+        ratio = cv2.countNonZero(hole) / hole.size
+        name = find_bin(ratio) if self.params.masks.spacing is None else grid_bin(ratio)
+        return [_name(index), ratio, name, self.planned[index].border]
+
+
+def _write_split(drawing: Drawing, cores: int) -> None:
     """Draw into a folder of its own; only then exchange the masks.
 
     Whenever that is interrupted, an index lists what is there: the old one until the exchange, then the new one.
     """
-    folder = mask_folder(split)
-    partial = folder / PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    rows = []
-    for index, recipe in enumerate(Progress(planned, desc=f"{split} masks", delay=2)):
-        hole = _draw(params, split, index, recipe)
-        write_hole(partial / _name(index), hole)
-        ratio = cv2.countNonZero(hole) / hole.size
-        rows.append(
-            [_name(index), ratio, find_bin(ratio) if params.masks.spacing is None else grid_bin(ratio), recipe.border]
-        )
-    with open(partial / "index.csv", "w", newline="") as file:
+    shutil.rmtree(drawing.folder, ignore_errors=True)
+    drawing.folder.mkdir(parents=True)
+    with Progress(desc=f"{drawing.split} masks", total=len(drawing.planned), delay=2) as progress:
+        rows = []
+        for row in _write_all(drawing, cores):
+            rows.append(row)
+            progress.update()
+    with open(drawing.folder / "index.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(rows)
-    _exchange(folder, [row[0] for row in rows])
+    _exchange(drawing.folder.parent, [row[0] for row in rows])
 
 
-def _draw(params: Params, split: str, index: int, recipe: Recipe) -> np.ndarray:
-    """Draw mask `index` of a split. The known pixels of a grid begin anywhere, but those of test masks in one place."""
-    rng, size, spacing = hole_rng(params.seed, split, index), params.data.size, params.masks.spacing
-    if spacing is None:
-        return draw_hole(rng, size, *recipe)
-    row, column = [(spacing - 1) // 2] * 2 if split == "test" else rng.integers(spacing, size=2).tolist()
-    return draw_grid(size, spacing, row, column)
+def _write_all(drawing: Drawing, cores: int) -> Iterator[Row]:
+    """Yield the rows of the index as the masks are written, in order."""
+    count = len(drawing.planned)
+    if cores == 1 or count < MANY:
+        yield from map(drawing.write, range(count))
+        return
+    chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
+    context = multiprocessing.get_context("spawn")  # a notebook has threads, which do not survive a fork
+    with ProcessPoolExecutor(cores, context, _start_process, (drawing,)) as pool:
+        try:
+            yield from itertools.chain.from_iterable(pool.map(_write_chunk, chunks))
+        except BaseException:  # also where the reader of the rows stops
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_drawing: Drawing  # of a process that draws
+
+
+def _start_process(drawing: Drawing) -> None:
+    """Prepare a process that draws: interrupts are for the one that started it, without which it ends."""
+    global _drawing
+    _drawing = drawing
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _write_chunk(indices: Sequence[int]) -> list[Row]:
+    return [_drawing.write(index) for index in indices]
 
 
 def _exchange(folder: Path, names: list[str]) -> None:
@@ -99,7 +145,8 @@ def _exchange(folder: Path, names: list[str]) -> None:
     (folder / PARTIAL).rmdir()
 
 
-def _refuse_to_overwrite(folder: Path, count: int) -> None:
+def _check_folder(folder: Path, count: int) -> None:
+    """Refuse files of others where masks are to be written, and say of all others that they are not used."""
     made = _made(folder)
     for path in (folder / _name(index) for index in range(count)):
         if path.exists() and path.name not in made:
@@ -107,6 +154,12 @@ def _refuse_to_overwrite(folder: Path, count: int) -> None:
                 f"{path}: in the way of a mask of that name, but not drawn by the pipeline; move it out of {folder} or "
                 "delete it, then run `dvc repro masks`"
             )
+    others = {path.name for path in folder.glob("[!.]*")} - made - {"index.csv"}
+    if others:
+        say(
+            f"{folder}: {len(others):,} files that the pipeline did not make are not used; keep masks of your own in a "
+            "folder outside of data/, and name it in masks.folder"
+        )
 
 
 def _made(folder: Path) -> set[str]:
@@ -133,7 +186,7 @@ def _name(index: int) -> str:
     return f"{index:05d}.png"
 
 
-def summarise() -> dict:
+def summarise(params: Params) -> dict:
     """Summarise data/masks: counts and hole ratios by split and test group, and the share of hole along the edges."""
     index = {split: read_index(split) for split in SPLITS}
     summary = {split: _describe(rows) for split, rows in index.items()}
@@ -141,7 +194,7 @@ def summarise() -> dict:
     summary["train share"] = {name: float(shares.get(name, 0)) for name in map(bin_name, BINS)}
     constrained = index["test"]["border"] > 0
     width = index["test"]["border"].max()
-    groups = {"touching": index["test"][~constrained], "constrained": index["test"][constrained]}
+    groups = {group_name(params): index["test"][~constrained], "constrained": index["test"][constrained]}
     for group, rows in groups.items() if constrained.any() else ():  # grids have no such groups
         summary |= {f"test {group} {name}": _describe(part) for name, part in rows.groupby("bin")}
         holes = [read_hole(mask_folder("test") / name) for name in rows["file"]]
@@ -150,6 +203,11 @@ def summarise() -> dict:
             "hole_share_of_border": float(np.mean([border_share(hole, width) for hole in holes])),
         }
     return summary
+
+
+def group_name(params: Params) -> str:
+    """Return what test masks without border constraint are called in metrics: touching (the edge), or free."""
+    return {"forced": "touching", "free": "free"}[params.masks.border]
 
 
 def _describe(rows: pd.DataFrame) -> dict:
