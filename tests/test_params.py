@@ -96,6 +96,8 @@ def test_the_sets_that_the_design_names_are_there():
 PAPER = {
     "data.size": 512,
     "masks.source": "drawn",
+    "masks.folder": None,
+    "masks.hole": "white",
     "masks.train": 55116,
     "masks.test": 1000,
     "model.width": 64,
@@ -129,8 +131,8 @@ def value_at(params, key):
 @pytest.mark.parametrize(
     "name, more",
     [
-        ("paper-imagenet", {"train.stage1.lr": 1e-4, "train.batch": 4}),  # PConv-Keras
-        ("paper-places2", {"train.stage1.lr": 2e-4, "train.batch": 6}),  # the paper
+        ("paper-imagenet", {"masks.border": "free", "train.stage1.lr": 1e-4, "train.batch": 4}),  # PConv-Keras
+        ("paper-places2", {"masks.border": "free", "train.stage1.lr": 2e-4, "train.batch": 6}),  # the paper
     ],
 )
 def test_paper_sets_hold_the_papers_numbers(name, more):
@@ -163,6 +165,9 @@ WRONG_VALUES = {  # of the right type, but out of range
     "data.size": [15, 0, -128, 8193],
     "data.crop": [[], [0.5], [0.2, 0.3, 0.4], [0.6, 0.3], [0.0, 0.5], [0.5, 1.5], [-0.1, 0.5], [float("nan"), 0.5]],
     "masks.source": ["published"],
+    "masks.folder": [""],
+    "masks.hole": ["grey", "Black"],
+    "masks.border": ["none"],
     "masks.train": [0, -1],
     "masks.val": [0, -1],
     "masks.test": [0, -1],
@@ -203,6 +208,7 @@ WRONG_VALUES = {  # of the right type, but out of range
 WRONG_TYPES = [True, "x", 1.5, [True], {"a": 1}, None]
 RIGHT_TYPES = {  # those of WRONG_TYPES that a key may be
     "data.folder": ["x", None],
+    "masks.folder": ["x", None],
     "data.max_rejected": [],
     "loss.vgg": ["x"],
     "train.checkpoint_seconds": [1.5],
@@ -260,8 +266,10 @@ def test_a_wrong_value_is_named_with_file_key_and_value(write, key):
         ("train.stage1.lr", 1),
         ("train.stage1.lr_end", None),
         ("evaluate.baselines", ["biharmonic"]),
+        ("masks.source", "strokes"),
         ("masks.source", "grid2"),
         ("masks.source", "grid4"),
+        ("masks.border", "free"),
         ("evaluate.published", "published/mine.safetensors"),
     ],
 )
@@ -305,6 +313,22 @@ def test_values_at_the_edge_are_allowed(write, key, value):
             {"data": {"source": "packaged", "folder": "mine"}},
             "data.folder = 'mine': not used with data.source = packaged; set data.folder to null, or data.source to "
             "folder",
+        ),
+        *(
+            (
+                {"masks": {"source": source, "folder": None}},
+                f"masks.folder = None: masks.source = {source} needs the path of a folder of {what}",
+            )
+            for source, what in (("folder", "masks"), ("video", "frames"))
+        ),
+        (
+            {"masks": {"source": "strokes", "folder": "mine"}},
+            "masks.folder = 'mine': not used with masks.source = strokes; set masks.folder to null, or masks.source to "
+            "folder or video",
+        ),
+        (
+            {"masks": {"source": "video", "folder": "films", "hole": "black"}},
+            "masks.hole = 'black': only masks.source = folder has a choice; write white",
         ),
         ({"data": {"crop": [0.6, 0.3]}}, "data.crop = [0.6, 0.3]: the smaller fraction comes first"),
         (
@@ -523,7 +547,7 @@ def test_what_yaml_makes_of_a_value_is_said(write, key, text, hint):
 
 
 def test_a_folder_named_by_a_date_wants_quotes(write):
-    (line,) = problems(write(SMOKE.replace("folder: null", "folder: 2020-01-01")))
+    (line,) = problems(write(SMOKE.replace("folder: null", "folder: 2020-01-01", 1)))
     assert line.endswith("input should be a valid string; write it in quotes")
 
 

@@ -52,7 +52,30 @@ def test_every_output_is_there_and_every_number_finite(smoke):
 
 
 def test_nothing_is_out_of_date_after_a_run(smoke):
-    assert Repo(str(smoke)).status() == {}
+    assert Repo(str(smoke)).status() == {"watch": ["always changed"]}
+
+
+def test_a_change_in_a_folder_of_masks_is_noticed(smoke_copy):
+    """A file that is added, changed or removed draws the masks again; a run without a change does not."""
+    folder = smoke_copy
+    run(folder, "python", "-c", CAPTIONS, PYTHONPATH="src")
+    for key, value in (("masks.folder", "mine"), ("masks.source", "folder")):
+        change(folder / "params.yaml", key, value)
+    ran = []
+    for alter in (
+        lambda: None,
+        lambda: None,
+        lambda: shutil.copy(folder / "mine/train/0.png", folder / "mine/train/again.png"),
+        lambda: shutil.copy(folder / "mine/train/1.png", folder / "mine/train/again.png"),
+        lambda: (folder / "mine/train/again.png").unlink(),
+    ):
+        alter()
+        said = run(folder, "dvc", "repro", "masks").stdout
+        ran.append("Running stage 'masks'" in said)
+    assert ran == [True, False, True, True, True]
+
+
+CAPTIONS = "from pathlib import Path; from pconv.studies.masks import write_captions; write_captions(Path('mine'))"
 
 
 def test_progress_is_shown_while_it_runs(smoke):
@@ -122,6 +145,8 @@ def other(key, value):
     """Another value of the same kind."""
     if key == "evaluate.baselines":
         return ["telea"]
+    if key == "masks.folder":
+        return "masks"
     if key == "data.crop":
         return [0.4, 0.5]
     if key == "data.check":
@@ -138,6 +163,8 @@ def other(key, value):
             "mean": "black",
             "paper": "sum",
             "drawn": "grid2",
+            "white": "black",
+            "forced": "free",
         }[value]
     return "photographs" if value is None else value * 2 if value else 1
 
@@ -150,10 +177,12 @@ USERS = {  # the stages that a change of the key makes out of date, directly
     "data.folder": {"images", "layer", "unet", "evaluate"} | TRAIN,
     "data.check": {"images"},
     "data.min_side": {"images"},
-    "data.max_pixels": {"images"},
+    "data.max_pixels": {"images", "masks"},
     "data.max_rejected": {"images"},
     "data.size": {"masks", "unet", "evaluate"} | TRAIN,
     "data.crop": {"unet", "evaluate"} | TRAIN,
+    "masks.source": {"watch", "masks"},
+    "masks.folder": {"watch", "masks"},
     "masks": {"masks"},
     "model.layer": TRAIN,
     "model.fill": TRAIN,

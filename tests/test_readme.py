@@ -91,7 +91,7 @@ def test_experiments(smoke_copy):
     run(smoke_copy, "git", "reset", "-q", "--hard")
     execute(smoke_copy, in_place)
     assert run(smoke_copy, "git", "status", "--porcelain").stdout == ""
-    assert run(smoke_copy, "dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+    assert run(smoke_copy, "dvc", "status").stdout.split() == ["watch:", "always", "changed"]
 
 
 def test_it_is_read_in_one_sitting():

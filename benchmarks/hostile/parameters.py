@@ -170,7 +170,13 @@ REAL = {
 }
 CHOICES = {
     "data.source": (("packaged",), ("Packaged", "imagenet", "''", "[packaged]")),
-    "masks.source": (("drawn", "grid2", "grid4"), ("Drawn", "grid", "grid3", "2", "null", "''", "[drawn]")),
+    "masks.source": (
+        ("drawn", "strokes", "grid2", "grid4"),
+        ("Drawn", "opencv", "grid", "grid3", "2", "null", "''", "[drawn]"),
+    ),
+    "masks.folder": (("null",), ("1", "[masks]", "true", "masks", "''")),
+    "masks.hole": (("white",), ("black", "published", "White", "0", "null", "''", "[white]")),  # not of a folder
+    "masks.border": (("forced", "free"), ("Free", "none", "0", "null", "true", "''", "[free]")),
     "train.precision": (("auto", "float32", "bfloat16"), ("float16", "fp32", "32", "''")),
     "train.recolour": ((True, False), ("'true'", "yes", 1, 0, "null")),
     "train.sync_norm": ((True, False), ("on", "off", 1)),
@@ -212,7 +218,16 @@ limits(REAL, NOT_REAL)
 limits(CHOICES, ())
 
 # How values fit together
+OWN = {**VALUES["masks"], "source": "folder", "folder": "mine"}
 table("parameters", load, {
+    "masks of one's own": (changed("masks", OWN), None),
+    "masks of one's own, black where the hole is": (changed("masks", OWN | {"hole": "black"}), None),
+    "masks as published": (changed("masks", OWN | {"hole": "published"}), None),
+    "films": (changed("masks", OWN | {"source": "video"}), None),
+    "masks of no folder": (changed("masks.source", "folder"), r"masks\.folder = None: .*a folder of masks"),
+    "films of no folder": (changed("masks.source", "video"), r"masks\.folder = None: .*a folder of frames"),
+    "films with black holes": (changed("masks", OWN | {"source": "video", "hole": "black"}), r"masks\.hole = 'black'"),
+    "a folder of masks that is not used": (changed("masks", OWN | {"source": "strokes"}), r"masks\.folder = 'mine'"),
     "a folder that is not named": (changed("data.source", "folder"), r"data\.folder = .*needs the path"),
     "a network too deep for the crops": (
         changed("model.depth", 9),

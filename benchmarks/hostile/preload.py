@@ -10,11 +10,25 @@ from hostile import (
     masks,
     measures,
     network,
+    own_masks,
     parameters,
     photographs,
     weights,
 )
 
-KINDS = (checkpoints, commands, filling, folders, indexes, masks, measures, network, parameters, photographs, weights)
+KINDS = (
+    checkpoints,
+    commands,
+    filling,
+    folders,
+    indexes,
+    masks,
+    measures,
+    network,
+    own_masks,
+    parameters,
+    photographs,
+    weights,
+)
 
 __all__ = ["CASES", "KINDS"]
