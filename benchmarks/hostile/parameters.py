@@ -46,6 +46,7 @@ def load(folder: Path, content: str | bytes) -> Params:
 
 FILES = "parameter files"
 GOOD = flow(VALUES)
+ANCHORED = "{source: drawn, folder: null, hole: white, border: free, train: &n 4, val: *n, test: *n}"
 BOMB = "a: &a [1]\n" + "".join(
     f"{after}: &{after} [{', '.join([f'*{before}'] * 10)}]\n"
     for before, after in zip("abcdefgh", "bcdefghi", strict=True)
@@ -56,7 +57,7 @@ table(FILES, load, {
     "with the line ends of Windows": (GOOD.replace(", ", ",\r\n ").encode(), None),
     "in UTF-16": (GOOD.encode("utf-16"), None),
     "with comments and a document's start": (f"# smoke\n---\n{GOOD}\n...\n", None),
-    "with an anchor that is used": (changed("masks", "{source: drawn, train: &n 4, val: *n, test: *n}"), None),
+    "with an anchor that is used": (changed("masks", ANCHORED), None),
     "empty": ("", r"params\.yaml: .*found nothing"),
     "only a comment": ("# nothing\n", r"params\.yaml: .*found nothing"),
     "a number": ("3", r"params\.yaml: .*found int"),
