@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-dependencies = ["cv2", "numpy", "PIL", "pydantic", "safetensors", "torch", "tqdm"]
+dependencies = ["PIL", "cv2", "numpy", "pandas", "pydantic", "ruamel.yaml", "safetensors", "tifffile", "torch", "tqdm"]
 sys.path.insert(0, str(Path(__file__).parent / "src"))  # of the clone that torch.hub has made
 
 
