@@ -37,8 +37,11 @@ def metric_against_parameter(changes: pd.DataFrame, results: pd.DataFrame) -> Fi
         panels[0].set_title(title, loc="left", fontweight="bold").set_in_layout(False)  # it may be wider than a panel
     for axis, metric in zip(grid[-1], metrics, strict=True):
         axis.set_xlabel(f"{textwrap.fill(metric, 12)}\n({'less' if metric in LESS else 'more'} is\nbetter)")
-        axis.xaxis.set_major_locator(MaxNLocator(1, min_n_ticks=1))
         axis.margins(x=0.25)
+        low, high = axis.get_xlim()
+        ticks = [tick for tick in MaxNLocator(3).tick_values(low, high) if low <= tick <= high]
+        ends = [ticks[0], ticks[-1]] if ticks[-1] - ticks[0] > 0.65 * (high - low) else ticks[:1]
+        axis.set_xticks(ends, [f"{tick:g}" for tick in ends])  # more would run into each other
     return figure
 
 
