@@ -11,7 +11,6 @@ and films are made up, as in notebook 01.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from contextlib import chdir
@@ -40,7 +39,7 @@ def measure(source: str, count: int, size: int) -> dict:
     """Return the masks per second of a source on one core and on all, and the minutes for the paper's sets on all."""
     masks = {"source": source, "folder": folder(source), "train": count, "val": 1, "test": 1, "border": "free"}
     params = Params.model_validate({"data": {"size": size}, "masks": masks})
-    total, cores = count + 1 + 12, len(os.sched_getaffinity(0))
+    total, cores = count + 1 + 12, sets.usable_cores()
     began = time.process_time()
     sets.write_masks(params, cores=1)
     one = total / (time.process_time() - began)

@@ -51,7 +51,12 @@ def write_masks(params: Params, cores: int | None = None) -> None:
     pools = {split: find(params, split) for split in SPLITS}
     for split in SPLITS:
         drawing = Drawing(params, split, planned[split], pools[split], mask_folder(split) / PARTIAL)
-        _write_split(drawing, cores or len(os.sched_getaffinity(0)))
+        _write_split(drawing, cores or usable_cores())
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # Linux only
 
 
 @dataclass(frozen=True)
