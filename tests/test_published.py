@@ -1,0 +1,81 @@
+"""Published networks: what benchmarks/published.py keeps of trained weights, and the tables that it writes."""
+
+import hashlib
+import importlib
+import json
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from pconv.tensors import read_tensors
+from pconv.unet import PConvUNet, he_init, load_model, save_model
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Return the module benchmarks/published.py."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("published")
+
+
+def weights(path, layer="partial", seed=0):
+    """Write a network of random weights as the training would; returns what is said about it."""
+    about = {"params": {"model": {"width": 4, "depth": 3, "layer": layer}}, "step": 7}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_model(path, he_init(PConvUNet(width=4, depth=3, layer=layer), seed).state_dict(), about)
+    return about
+
+
+def test_kept_weights_are_half_as_large_and_say_where_they_come_from(published, tiny):
+    about = weights(tiny / "best.safetensors")
+    published.keep(tiny / "best.safetensors", tiny / "published/one/partial.safetensors")
+    tensors, metadata = read_tensors(tiny / "published/one/partial.safetensors", "")
+    assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {torch.float16}
+    kept = json.loads(metadata["pconv"])
+    assert about.items() <= kept.items()
+    assert {split: one["count"] for split, one in kept["photographs"].items()} == {"train": 3, "val": 2, "test": 1}
+    manifest = (tiny / "data/images/val.csv").read_bytes()
+    assert kept["photographs"]["val"]["sha256"] == hashlib.sha256(manifest).hexdigest()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert kept["commit"] == head
+    whole, half = (load_model(tiny / name) for name in ("best.safetensors", "published/one/partial.safetensors"))
+    for (name, value), rounded in zip(whole.state_dict().items(), half.state_dict().values(), strict=True):
+        torch.testing.assert_close(rounded, value, rtol=2**-10, atol=1e-7, msg=name)
+
+
+def test_tables_of_both_networks(published, tiny):
+    """The tables have each crop once per method, and the classical rows are measured once."""
+    folder = tiny / "published/one"
+    for layer in ("partial", "plain"):
+        weights(folder / f"{layer}.safetensors", layer)
+    published.measure(folder, "")
+    crops, plain = (pd.read_csv(folder / f"{name}-32.csv", dtype={"bin": str}) for name in ("crops", "plain-crops"))
+    count = len(pd.read_csv(tiny / "data/masks/test/index.csv"))
+    assert crops.groupby("method").size().to_dict() == dict.fromkeys(["pconv", *published.CLASSICAL], count)
+    assert list(plain["method"]) == ["pconv"] * count and plain["index"].tolist() == list(range(count))
+
+    classical = crops[crops["method"] != "pconv"].assign(psnr=1.25)  # recognised if it is measured again
+    pd.concat([crops[crops["method"] == "pconv"], classical]).to_csv(folder / "crops-32.csv", index=False)
+    weights(folder / "partial.safetensors", seed=1)
+    published.measure(folder, "")
+    again = pd.read_csv(folder / "crops-32.csv", dtype={"bin": str})
+    assert (again.loc[again["method"] != "pconv", "psnr"] == 1.25).all() and len(again) == len(crops)
+    assert not again.loc[again["method"] == "pconv", "psnr"].equals(crops.loc[crops["method"] == "pconv", "psnr"])
+
+    published.measure(folder, "elsewhere-")
+    assert (folder / "elsewhere-crops-32.csv").is_file() and (folder / "elsewhere-plain-crops-32.csv").is_file()
+
+
+def test_rows_of_other_crops_are_not_taken_over(published, tiny):
+    folder = tiny / "published/one"
+    weights(folder / "partial.safetensors")
+    published.measure(folder, "")
+    table = pd.read_csv(folder / "crops-32.csv", dtype={"bin": str})
+    table.assign(hole_ratio=table["hole_ratio"] + 0.01).to_csv(folder / "crops-32.csv", index=False)
+    with pytest.raises(SystemExit, match="crops-32.csv: .* was measured on other crops; delete the file"):
+        published.measure(folder, "")
