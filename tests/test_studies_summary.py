@@ -48,11 +48,15 @@ def test_equal_results_are_all_best(tmp_path):
 
 
 def test_published_networks_have_tables_of_their_own(tmp_path):
-    crops(tmp_path / "published/photos-256/crops-128.csv", pconv=25, biharmonic=26)
-    assert [row[0] for row in table(tmp_path, "published-128")[2:]] == [
-        "published network",
-        "biharmonic (scikit-image)",
-    ]
+    folder = tmp_path / "published/photos-256"
+    crops(folder / "crops-128.csv", pconv=25, biharmonic=26)
+    names = [row[0] for row in table(tmp_path, "published-128")[2:]]
+    assert names == ["published network", "biharmonic (scikit-image)"]
+    crops(folder / "plain-crops-128.csv", pconv=24)
+    crops(folder / "elsewhere-crops-128.csv", pconv=22)
+    rows = table(tmp_path, "published-128")[2:]
+    assert [row[0] for row in rows] == ["the same with plain convolutions", *names] and rows[0][3] == "24.00"
+    assert [row[3] for row in table(tmp_path, "elsewhere-128")[2:]] == ["**22.00**"]
     with pytest.raises(SummaryError, match="^published/photos-256/crops-256.csv is missing"):
         table(tmp_path, "published-256")
 
@@ -98,19 +102,26 @@ def test_experiments(tmp_path):
 
 
 def test_an_unknown_table_is_named(tmp_path):
-    with pytest.raises(SummaryError, match="README.md: no table is called result; there are claims, results"):
+    with pytest.raises(SummaryError, match="^no table is called result; there are claims, results"):
         table(tmp_path, "result")
+
+
+@pytest.mark.parametrize("between", ["", "| a |\n", "\n| a |\n"])
+def test_a_table_without_an_end_is_said(between, tmp_path):
+    with pytest.raises(SummaryError, match="a table has no end"):
+        summary.write(f"<!-- table: results -->\n{between}<!-- end of table -->\n", tmp_path)
 
 
 def test_text_without_tables_is_left_alone(tmp_path):
     assert summary.write("text\n| a |\n", tmp_path) == "text\n| a |\n"
 
 
-def test_readme_says_what_the_committed_files_say(tmp_path):
+@pytest.mark.parametrize("page", summary.PAGES)
+def test_pages_say_what_the_committed_files_say(page, tmp_path):
     """As committed, both: a rerun here may have changed the metrics. `make readme` mends it."""
     names = ["README.md", "reports", "published"]
     archive = subprocess.run(["git", "archive", "HEAD", *names], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x"], cwd=tmp_path, input=archive, check=True)
-    readme = (tmp_path / "README.md").read_text()
-    assert "<!-- table: claims -->" in readme and "<!-- table: results -->" in readme
-    assert summary.write(readme, tmp_path) == readme
+    text = (tmp_path / page).read_text()
+    assert "<!-- table: " in text
+    assert summary.write(text, tmp_path) == text

@@ -1,8 +1,8 @@
-"""The tables of README, written from the metrics that the pipeline keeps: `make readme`.
+"""The tables of README and of the published networks' model card, written from the metrics: `make readme`.
 
     python -m pconv.studies.summary
 
-Each table stands in README.md between `<!-- table: NAME -->` and `<!-- end of table -->`; it replaces what is there.
+Each table stands in its page between `<!-- table: NAME -->` and `<!-- end of table -->`; it replaces what is there.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from pconv.masks.convention import BINS, bin_name
 from pconv.project import project_root
 from pconv.studies.compare import MEASURED, changed_params, measured, pool_seeds, read_kept
 
+PUBLISHED = "published/photos-256"
+PAGES = ("README.md", f"{PUBLISHED}/README.md")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
 METHODS = {
     "pconv": "this network",
     "published": "published network",
+    "plain": "the same with plain convolutions",
     "mean fill": "mean fill",
     "telea": "Telea (OpenCV)",
     "navier-stokes": "Navier-Stokes (OpenCV)",
@@ -36,22 +39,27 @@ NOTEBOOK = "[07](reports/notebooks/07-claims.ipynb)"
 
 
 class SummaryError(PConvError, RuntimeError):
-    """A README or metrics from which no table can be made; the message names the file."""
+    """A table that cannot be made; the message names the page or the file of metrics."""
 
 
-def write(readme: str, root: Path) -> str:
-    """Return README with its tables as the files have them.
+def write(page: str, root: Path) -> str:
+    """Return the text of a page with its tables as the files have them.
 
-    Raises SummaryError if README asks for a table that is not in TABLES, or if a file that a table needs is missing.
+    Raises SummaryError if it asks for a table that is not in TABLES or does not end, and if a file that a table needs
+    is missing.
     """
 
     def replaced(match: re.Match) -> str:
         name = match[2]
         if name not in TABLES:
-            raise SummaryError(f"README.md: no table is called {name}; there are {', '.join(TABLES)}")
+            raise SummaryError(f"no table is called {name}; there are {', '.join(TABLES)}")
         return match[1] + TABLES[name](root) + match[3]
 
-    return MARKED.sub(replaced, readme)
+    if page.count("<!-- table: ") != len(MARKED.findall(page)):
+        raise SummaryError(
+            "a table has no end: put <!-- end of table --> after it, and blank lines around what is between"
+        )
+    return MARKED.sub(replaced, page)
 
 
 def claims(root: Path) -> str:
@@ -87,12 +95,23 @@ def results(root: Path) -> str:
     return by_method(_csv(root, "reports/metrics/crops.csv"))
 
 
-def published(size: int) -> Callable[[Path], str]:
-    """Return the function that makes the table of the published network on held-out crops of a size in px."""
-    return lambda root: by_method(_csv(root, f"published/photos-256/crops-{size}.csv"), pconv="published network")
+def published(name: str) -> Callable[[Path], str]:
+    """Return the function that makes the table of the published networks, of partial and plain convolutions.
+
+    name: of their tables of crops in published/photos-256, for example "crops-128".
+    """
+
+    def table(root: Path) -> str:
+        crops = _csv(root, f"{PUBLISHED}/{name}.csv").replace({"method": {"pconv": "published"}})
+        plain = f"{PUBLISHED}/{name.replace('crops', 'plain-crops')}.csv"
+        if (root / plain).is_file():
+            crops = pd.concat([_csv(root, plain).assign(method="plain"), crops])
+        return by_method(crops)
+
+    return table
 
 
-def by_method(crops: pd.DataFrame, **names: str) -> str:
+def by_method(crops: pd.DataFrame) -> str:
     """Return PSNR per bin of hole ratios and the means of all measures over all crops: a row per method."""
     means = crops.groupby("method", sort=False)
     psnr = crops.pivot_table(index="method", columns="bin", values="psnr", sort=False)
@@ -101,8 +120,9 @@ def by_method(crops: pd.DataFrame, **names: str) -> str:
     best |= {key: _best(means[key].mean().round(digits), key) for key, (_, digits) in MEASURES.items()}
     rows = []
     for method, part in means:
-        title = ({**METHODS, **names}).get(method, method)
-        row = {"method": title} | {f"{name}": _bold(psnr.loc[method, name], best[name], 2) for name in bins}
+        row = {"method": METHODS.get(method, method)} | {
+            f"{name}": _bold(psnr.loc[method, name], best[name], 2) for name in bins
+        }
         for key, (measure, digits) in MEASURES.items():
             row[measure] = _bold(part[key].mean(), best[key], digits)
         rows.append(row)
@@ -124,7 +144,7 @@ def _csv(root: Path, path: str) -> pd.DataFrame:
 
 def _needed(root: Path, path: str) -> Path:
     if not (root / path).is_file():
-        raise SummaryError(f"{path} is missing, from which a table of README.md is made")
+        raise SummaryError(f"{path} is missing, from which a table is made")
     return root / path
 
 
@@ -132,7 +152,7 @@ def experiments(root: Path) -> str:
     """Return the experiments of reports/experiments: what each changed and what it measured."""
     runs = pool_seeds(read_kept(root))
     if not runs:
-        raise SummaryError("reports/experiments is empty, from which a table of README.md is made: make compare")
+        raise SummaryError("reports/experiments is empty, from which a table is made: make compare")
     table = pd.concat([changed_params(runs), measured(runs)], axis=1).drop(columns="over mean fill, dB")
     digits = dict(zip(MEASURED, (2, 3, 2, 3), strict=False))
     for title, count in digits.items():
@@ -149,16 +169,16 @@ def _markdown(table: pd.DataFrame) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "claims": claims,
     "results": results,
-    "published-128": published(128),
-    "published-256": published(256),
+    **{f"published-{size}": published(f"crops-{size}") for size in (128, 256)},
+    **{f"elsewhere-{size}": published(f"elsewhere-crops-{size}") for size in (128, 256)},
     "experiments": experiments,
 }
 
 
 def main() -> None:
     root = project_root()
-    readme = root / "README.md"
-    write_file(readme, write(readme.read_text(encoding="utf-8"), root).encode())
+    for page in (root / name for name in PAGES):
+        write_file(page, write(page.read_text(encoding="utf-8"), root).encode())
 
 
 if __name__ == "__main__":
