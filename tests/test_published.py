@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pconv.params import load_params
 from pconv.tensors import read_tensors
 from pconv.unet import PConvUNet, he_init, load_model, save_model
 
@@ -79,3 +80,8 @@ def test_rows_of_other_crops_are_not_taken_over(published, tiny):
     table.assign(hole_ratio=table["hole_ratio"] + 0.01).to_csv(folder / "crops-32.csv", index=False)
     with pytest.raises(SystemExit, match="crops-32.csv: .* was measured on other crops; delete the file"):
         published.measure(folder, "")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "published").glob("*/params/*.yaml")), ids=lambda path: path.name)
+def test_parameters_of_a_piece_of_training_can_be_used(path):
+    load_params(path)
