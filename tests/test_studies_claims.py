@@ -201,6 +201,13 @@ def test_tables_show_what_was_computed():
     assert first["95 % interval"] == f"{row['low']:+.2f} to {row['high']:+.2f}"
 
 
+def test_fewer_than_three_seeds_decide_nothing():
+    whole = collected()
+    few = whole.table[(whole.table["experiment"] != "plain") | (whole.table["seed"] < 2)]
+    claims = judged(Collected(few, whole.about))
+    assert claims[1].verdict == MISSING and claims[3].verdict == HOLDS
+
+
 def test_published_tables_are_read_where_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.yaml").touch()

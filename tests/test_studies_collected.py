@@ -74,12 +74,25 @@ def test_classical_methods_are_kept_once_for_each_set_of_crops(project):
     ]
 
 
-@pytest.mark.parametrize("key", COMMON)
-def test_other_photographs_or_parameters_are_refused(key):
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("photographs", {"train": 3, "sha256": "0" * 64}, "photographs"),
+        ("params", {"model.width": 32, "new": 1}, "params.model.width"),
+        ("precision", "bfloat16", "precision"),
+    ],
+)
+def test_other_photographs_or_parameters_are_refused(key, value, named):
     write_run(run(), COMMON)
-    with pytest.raises(CollectedError, match=f"^plain-0: {key} differ"):
-        write_run(run("plain"), COMMON | {key: {"other": 1}})
+    with pytest.raises(CollectedError, match=f"^plain-0: {named} differ"):
+        write_run(run("plain"), COMMON | {key: value})
     assert set(read_collected().about["experiments"]) == {"partial-0"}
+
+
+def test_a_parameter_that_came_later_begins_no_new_collection():
+    write_run(run(), COMMON)
+    write_run(run("plain"), COMMON | {"params": COMMON["params"] | {"masks.border": "forced"}})
+    assert set(read_collected().about["experiments"]) == {"partial-0", "plain-0"}
 
 
 def test_other_test_crops_of_the_same_name_are_refused():

@@ -228,6 +228,14 @@ def test_an_experiment_with_other_parameters_is_refused(finished):
         collect()
 
 
+def test_an_experiment_from_before_a_parameter_is_collected(finished, monkeypatch):
+    """What it did not know, it had no other value of."""
+    planned = experiments.read_plan()
+    later = [one._replace(params=one.params | {"masks.later": 1}) for one in planned]
+    monkeypatch.setattr(experiments, "read_plan", lambda: later)
+    assert collect() == (["partial-0"], ["wide-0"])
+
+
 def test_a_plain_network_is_measured_with_other_colours_in_the_hole(tiny, trained, monkeypatch):
     monkeypatch.chdir(trained.project.folder)
     params = trained.params

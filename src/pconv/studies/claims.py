@@ -31,6 +31,7 @@ PICTURES = {  # what to show of claim 4: title -> experiment
     "all terms": "six-terms",
 }
 ARMS = ("partial", "unfrozen", "six-terms", "no-style", "no-perceptual")  # share their first stage
+SEEDS = 3  # of an experiment, without which it is "not run yet"
 THICKNESSES = 4  # classes of equally many crops
 
 
@@ -87,6 +88,11 @@ def read_published() -> list[Runs]:
         if tables:
             found.append(Runs(pd.concat(tables, ignore_index=True).assign(seed=0), f"published networks, {size} px"))
     return found
+
+
+def with_enough_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the experiments of which fewer than SEEDS seeds were collected: they decide nothing yet."""
+    return table[table.groupby("experiment")["seed"].transform("nunique") >= SEEDS]
 
 
 # Differences
@@ -155,7 +161,7 @@ def bins_of(runs: Runs) -> list[str]:
 
 def all_claims(collected: Collected, published: Sequence[Runs], masks: Tensor) -> list[Claim]:
     """Return the eight claims. masks: (N, 1, H, W), those that claim 8 follows through the layers."""
-    small = Runs(collected.table, SMALL)
+    small = Runs(with_enough_seeds(collected.table), SMALL)
     both = [small, *(runs for runs in published if not runs.get("partial").empty)]
     return [
         beats_plain(both),

@@ -77,7 +77,7 @@ def write_run(run: Run, common: dict) -> None:
     folder = results_folder()
     folder.mkdir(parents=True, exist_ok=True)
     about = read_about() or common | {"experiments": {}}
-    changed = [key for key, value in common.items() if about.get(key) != value]
+    changed = _differing(about, common)
     if changed:
         raise CollectedError(
             f"{run.name}-{run.seed}: {', '.join(changed)} differ from those of what is in {folder}; delete that folder "
@@ -92,6 +92,13 @@ def write_run(run: Run, common: dict) -> None:
     about["experiments"][f"{run.name}-{run.seed}"] = run.about | {"crops": run.crops}
     about["experiments"] = dict(sorted(about["experiments"].items()))
     write_file(folder / "experiments.json", (json.dumps(about, indent=1) + "\n").encode())
+
+
+def _differing(before: dict, now: dict) -> list[str]:
+    """Name what is not as before. A parameter that came later had no other value before."""
+    known = before["params"].keys() & now["params"].keys()
+    params = [f"params.{key}" for key in sorted(known) if before["params"][key] != now["params"][key]]
+    return [key for key in now if key != "params" and before.get(key) != now[key]] + params
 
 
 def _write_crops(path: Path, run: Run) -> None:

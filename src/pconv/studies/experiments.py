@@ -188,8 +188,9 @@ def collect() -> tuple[list[str], list[str]]:
 def _read_run(one: Planned, rev: str) -> tuple[Run, dict]:
     """Return a finished experiment, and what it shares with the others."""
     root, revision = project_root(), DVCFileSystem(str(project_root()), rev=rev)
-    params = Params.model_validate(YAML(typ="safe").load(revision.read_text("params.yaml")))
-    _check_params(one, flat(params.model_dump()))
+    values = YAML(typ="safe").load(revision.read_text("params.yaml"))
+    _check_params(one, flat(values))
+    params = Params.model_validate(values)
     if params.data.folder is not None:
         data = params.data.model_copy(update={"folder": str(root / params.data.folder)})
         params = params.model_copy(update={"data": data})
@@ -212,7 +213,8 @@ def _read_run(one: Planned, rev: str) -> tuple[Run, dict]:
 
 
 def _check_params(one: Planned, found: dict) -> None:
-    changed = [key for key in one.params if found.get(key) != one.params[key] and key not in PLACE]
+    """Raise ExperimentError if a run had other values. A parameter that it did not know yet had no other value."""
+    changed = [key for key in sorted(one.params.keys() & found.keys() - PLACE) if found[key] != one.params[key]]
     if changed:
         raise ExperimentError(
             f"{PREFIX}{one.title}: was run with another value of {', '.join(changed)} than claims/experiments.yaml and "
