@@ -25,7 +25,7 @@ from pconv.hardware import exact_convolutions
 from pconv.masks.convention import compose, hole_to_mask, mask_to_hole, thickness
 from pconv.masks.files import read_hole, read_index
 from pconv.params import Params
-from pconv.perceptual import PerceptualDistance
+from pconv.perceptual import PerceptualDistance, between
 from pconv.progress import Progress
 from pconv.project import mask_folder, project_root
 from pconv.unet import PConvUNet, load_model
@@ -165,9 +165,10 @@ def evaluate(model: nn.Module, params: Params, published: nn.Module | None = Non
         for start in range(0, len(crops), BATCH):
             batch = crops[start : start + BATCH]
             gt = torch.stack([c.gt for c in batch])
+            features = distance.features(gt.to(_device(model)))  # once for all methods
             about = {method: _describe(network, batch) for method, network in networks.items()}
             for method, comp in composites(model, names, batch, published).items():
-                measured = zip(about.get(method, about[OURS]), _measure(comp, gt, distance), strict=True)
+                measured = zip(about.get(method, about[OURS]), _measure(comp, gt, features, distance), strict=True)
                 rows[method] += [{"method": method} | crop | values for crop, values in measured]
             progress.update(len(batch))
     return pd.DataFrame([row for method in rows for row in rows[method]])
@@ -197,9 +198,8 @@ def _unreached(model: nn.Module, mask: Tensor) -> list[int]:
     return (reached == 0).flatten(1).sum(1).tolist()
 
 
-def _measure(comp: Tensor, gt: Tensor, distance: PerceptualDistance) -> list[dict]:
-    """Return each of MEASURES for each composite. The perceptual distance is computed on its own device."""
-    device = distance.vgg.mean.device
-    perceptual = distance(comp.to(device), gt.to(device)).cpu()
+def _measure(comp: Tensor, gt: Tensor, features: list[Tensor], distance: PerceptualDistance) -> list[dict]:
+    """Return each of MEASURES for each composite. features: the truth's, on the device of `distance`."""
+    perceptual = between(distance.features(comp.to(features[0].device)), features).cpu()
     values = zip(metrics.psnr(comp, gt), metrics.ssim(comp, gt), metrics.l1_percent(comp, gt), perceptual, strict=True)
     return [dict(zip(MEASURES, map(float, measured), strict=True)) for measured in values]

@@ -37,19 +37,22 @@ class PerceptualDistance(nn.Module):
         channels and averaged over the pixels. Everything is computed in float32. NaN in a prediction gives NaN. Raises
         ValueError for arguments that do not fit.
         """
-        # channels_last: faster on a CPU
-        out, gt = (image.float().contiguous(memory_format=torch.channels_last) for image in checked(out, gt))
+        out, gt = checked(out, gt)
         if min(out.shape[2:]) < SMALLEST:
             raise ValueError(f"out: expected at least {SMALLEST} x {SMALLEST} px for VGG, got {tuple(out.shape)}")
-        with exact_convolutions(), torch.autocast(out.device.type, enabled=False):
-            layers = [_squared_distance(a, b) for a, b in zip(self.vgg(out), self.vgg(gt), strict=True)]
-        return torch.stack(layers).mean(0)
+        return between(self.features(out), self.features(gt))
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Return the channel-normalised features of images (N, 3, H, W): (N, C, H', W') for each of the layers.
+
+        They serve for several comparisons with the same truth (`between`).
+        """
+        image = image.float().contiguous(memory_format=torch.channels_last)  # faster on a CPU
+        with exact_convolutions(), torch.autocast(image.device.type, enabled=False):
+            return [features / (features.norm(dim=1, keepdim=True) + EPSILON) for features in self.vgg(image)]
 
 
-def _squared_distance(features: Tensor, features_gt: Tensor) -> Tensor:
-    """Return the mean over pixels of |F/|F| - F_gt/|F_gt||^2, for features (N, C, H, W): (N,)."""
-    return (_normalise(features) - _normalise(features_gt)).square().sum(1).mean(dim=(1, 2))
-
-
-def _normalise(features: Tensor) -> Tensor:
-    return features / (features.norm(dim=1, keepdim=True) + EPSILON)
+def between(features: list[Tensor], features_gt: list[Tensor]) -> Tensor:
+    """Return the distance of images whose features `PerceptualDistance.features` gave: (N,)."""
+    layers = [(a - b).square().sum(1).mean(dim=(1, 2)) for a, b in zip(features, features_gt, strict=True)]
+    return torch.stack(layers).mean(0)
