@@ -29,7 +29,7 @@ def test_colab_opens_the_notebook_which_then_fetches_the_same_repository():
     assert link("mybinder.org").path == f"/v2/gh/{repository}/HEAD"
     cells = nbformat.read(ROOT / NOTEBOOK, as_version=4).cells
     (parameters,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    assert parameters.source == f'repository = "https://github.com/{repository}"'
+    assert parameters.source == f'repository: str = "https://github.com/{repository}"'
 
 
 COLAB = "colab.research.google.com"

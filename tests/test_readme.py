@@ -83,7 +83,8 @@ def test_experiments(smoke_copy):
         assert text in shown
     assert (smoke_copy / "dvc_plots" / "index.html").is_file()
     compared = nbformat.read(smoke_copy / "reports/notebooks/06-compare.ipynb", as_version=4)
-    words = compared.cells[-1].outputs[0]["data"]["text/markdown"]
+    code = [cell for cell in compared.cells if cell.cell_type == "code"]
+    words = code[-1].outputs[0]["data"]["text/markdown"]
     assert words.startswith("3 runs were compared. They differ in model.width, loss.stage2.style.")
     assert "- no-style (loss.stage2.style = 0): " in words and "- width-16 (model.width = 16): " in words
 
