@@ -25,6 +25,7 @@ from pconv.masks.sets import write_masks
 from pconv.params import Params, load_params
 from pconv.train import train
 from pconv.training.trainer import Trainer
+from pconv.unet import PConvUNet, he_init
 
 # What compares runs only with other runs on the same machine, or their times.
 ALIKE_ANYWHERE = {
@@ -221,3 +222,25 @@ def smoke(tmp_path_factory) -> Path:
 def smoke_copy(smoke, tmp_path) -> Path:
     """Return a copy of `smoke` of the test's own."""
     return Path(shutil.copytree(smoke, tmp_path / "smoke", symlinks=True))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Return Chromium, started once for a file of tests."""
+    from browser import chromium  # Playwright, which few tests need
+
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def playground(monkeypatch):
+    """Return the widget of notebook 08 with a tiny network."""
+    from pconv.playground import filling
+    from pconv.playground.widget import Playground
+
+    model = he_init(PConvUNet(2, 4), 0).eval()
+    monkeypatch.setattr(filling, "load_network", lambda: model)
+    made = Playground()
+    yield made
+    made.close()

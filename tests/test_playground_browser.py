@@ -3,32 +3,16 @@
 import cv2
 import numpy as np
 import pytest
-from browser import chromium, drag, idle, new_page, on_screen, open_widget, pixels
+from browser import drag, idle, new_page, on_screen, open_widget, pixels
 
 from pconv.figures import HOLE
 from pconv.playground import filling
 from pconv.playground.network import NoWeightsError
 from pconv.playground.photographs import SIZE, choices
 from pconv.playground.widget import Playground
-from pconv.unet import PConvUNet, he_init
 
 COLOUR = np.rint(255 * np.array(HOLE))
 BRUSH = 18  # px, as long as nobody changes it
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def playground(monkeypatch):
-    model = he_init(PConvUNet(2, 4), 0).eval()
-    monkeypatch.setattr(filling, "load_network", lambda: model)
-    made = Playground()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from browser import chromium, drag, idle, new_page, pixels
+from browser import drag, idle, new_page, pixels
 from notebook_server import TOKEN, jupyter_server, voila
 from repository import ROOT, run
 
@@ -18,12 +18,6 @@ from pconv.playground.photographs import choices, read_packaged
 from pconv.unet import PConvUNet, he_init, save_model
 
 NOTEBOOK = "notebooks/08-playground.ipynb"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -7,20 +7,8 @@ from traitlets import TraitError
 from wire import Wire
 
 from pconv.masks.convention import border_share
-from pconv.playground import filling
 from pconv.playground.filling import QUICK
 from pconv.playground.photographs import SIZE, choices, read_packaged
-from pconv.playground.widget import Playground
-from pconv.unet import PConvUNet, he_init
-
-
-@pytest.fixture
-def playground(monkeypatch):
-    model = he_init(PConvUNet(2, 4), 0).eval()
-    monkeypatch.setattr(filling, "load_network", lambda: model)
-    made = Playground()
-    yield made
-    made.close()
 
 
 def hole_of(playground):

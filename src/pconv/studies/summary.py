@@ -120,9 +120,8 @@ def by_method(crops: pd.DataFrame) -> str:
     best |= {key: _best(means[key].mean().round(digits), key) for key, (_, digits) in MEASURES.items()}
     rows = []
     for method, part in means:
-        row = {"method": METHODS.get(method, method)} | {
-            f"{name}": _bold(psnr.loc[method, name], best[name], 2) for name in bins
-        }
+        row = {"method": METHODS.get(method, method)}
+        row |= {name: _bold(psnr.loc[method, name], best[name], 2) for name in bins}
         for key, (measure, digits) in MEASURES.items():
             row[measure] = _bold(part[key].mean(), best[key], digits)
         rows.append(row)
