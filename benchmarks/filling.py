@@ -31,7 +31,7 @@ from PIL import Image
 
 from pconv.completion import composite
 from pconv.data.decoding import read_image
-from pconv.data.sources import packaged_photographs
+from pconv.data.packages import packaged_photographs
 from pconv.filling.batch import PHOTOS
 from pconv.filling.blending import harmonic
 from pconv.filling.fill import inpaint

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pconv.data.decoding import ImageError
-from pconv.data.sources import packaged_photographs
+from pconv.data.packages import packaged_photographs
 from pconv.playground.photographs import LEAST, SIZE, choices, read_own, read_packaged, square
 
 

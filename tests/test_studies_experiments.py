@@ -13,7 +13,7 @@ from torch import nn
 
 from pconv.data.crops import random_crop
 from pconv.data.decoding import read_image
-from pconv.data.sources import unpack
+from pconv.data.packages import unpack
 from pconv.evaluate import OURS, Crops, evaluate
 from pconv.notebook import write_metrics
 from pconv.params import flat, load_params

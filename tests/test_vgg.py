@@ -21,7 +21,7 @@ from torchvision.models import VGG16_Weights
 from torchvision.transforms import v2
 
 from pconv.data.decoding import read_image
-from pconv.data.sources import packaged_photographs
+from pconv.data.packages import packaged_photographs
 from pconv.data.tensors import to_tensor
 from pconv.tensors import WeightsError
 from pconv.vgg import VGGFeatures, weights_file

@@ -48,14 +48,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+ImageSource = Literal[  # as pconv.data.sources.SOURCES, besides packaged
+    "packaged", "folder", "imagenette", "imagenet", "places365", "places365-small"
+]
+
+
 class Data(Section):
     """The photographs and the crops that are taken of them."""
 
-    source: Literal["packaged", "folder"] = Field(
-        "packaged", description="Where the photographs come from: installed packages or a folder of your own."
+    source: ImageSource = Field(
+        "packaged",
+        description="Where the photographs come from: installed packages, a folder of your own, or one of "
+        "torchvision's data sets, downloaded where that is possible. places365-small has 256 x 256 px.",
     )
     folder: str | None = Field(
-        None, description="The path of a folder of photographs, searched with its subfolders, if source is folder."
+        None,
+        description="The path of the folder of photographs, searched with its subfolders, or where the data set is or "
+        "shall be; null if source is packaged.",
     )
     check: Literal["header", "decode"] = Field(
         "header",
@@ -80,14 +89,14 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.source == "folder" and not self.folder:
+        if self.source != "packaged" and not self.folder:
             raise ValueError(
-                f"data.folder = {self.folder!r}: data.source = folder needs the path of a folder of photographs"
+                f"data.folder = {self.folder!r}: data.source = {self.source} needs the path of a folder of photographs"
             )
         if self.source == "packaged" and self.folder is not None:
             raise ValueError(
                 f"data.folder = {cut(repr(self.folder))}: not used with data.source = packaged; set data.folder to "
-                "null, or data.source to folder"
+                "null, or data.source to folder or a data set"
             )
         if self.crop[0] > self.crop[1]:
             raise ValueError(f"data.crop = {self.crop}: the smaller fraction comes first")

@@ -1,16 +1,19 @@
 """The stage `images`: lists the photographs. Run it with `python -m pconv.data`.
 
-`python -m pconv.data watch` is the stage `watch`: by it the pipeline notices a change in a folder of masks or films.
+`python -m pconv.data watch` is the stage `watch`: by it the pipeline notices a change in a folder of the user's.
 """
 
 from __future__ import annotations
 
 import sys
+from itertools import chain
 
 import cv2
 
+from pconv.data.folders import find_files, fingerprint
+from pconv.data.manifest import photograph_folder
 from pconv.data.selection import write_manifests
-from pconv.data.sources import fingerprint
+from pconv.data.sources import SOURCES
 from pconv.errors import PConvError
 from pconv.files import write_file
 from pconv.params import load_params
@@ -27,13 +30,18 @@ def list_photographs() -> None:
 
 
 def watch() -> None:
-    """Write a line that changes with the files in masks.folder, on which the stage `masks` depends."""
-    masks, line = load_params().masks, "no folder"
+    """Write a line that changes with the files in data.folder, for the stage `images`, and one for masks.folder."""
+    data, masks = (params := load_params()).data, params.masks
+    photographs = drawn = "no folder"
+    if data.source != "packaged":
+        folder = photograph_folder(data, "train")
+        photographs = fingerprint(folder, chain.from_iterable(SOURCES[data.source](folder).splits.values()))
     if masks.folder is not None:
-        what = "masks" if masks.source == "folder" else "frames"
-        line = fingerprint(project_root() / masks.folder, "masks.folder", what)
+        folder, what = project_root() / masks.folder, "masks" if masks.source == "folder" else "frames"
+        drawn = fingerprint(folder, find_files(folder, "masks.folder", what)[0])
     watch_folder().mkdir(parents=True, exist_ok=True)
-    write_file(watch_folder() / "masks.txt", f"{line}\n".encode())
+    for name, line in (("photographs", photographs), ("masks", drawn)):
+        write_file(watch_folder() / f"{name}.txt", f"{line}\n".encode())
 
 
 if __name__ == "__main__":

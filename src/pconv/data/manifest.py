@@ -49,7 +49,7 @@ def manifest_path(split: str) -> Path:
 
 def photograph_folder(data: Data, split: str) -> Path:
     """Return the folder that the paths in the list of a split start from."""
-    return project_root() / data.folder if data.source == "folder" else image_folder() / "packaged" / split
+    return image_folder() / "packaged" / split if data.source == "packaged" else project_root() / data.folder
 
 
 def read_manifest(data: Data, split: str) -> list[Photograph]:

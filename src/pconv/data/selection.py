@@ -8,7 +8,8 @@ from pconv.data.checking import Seen, look_at_all
 from pconv.data.decoding import ImageError
 from pconv.data.leaks import find_copies
 from pconv.data.manifest import Photograph, photograph_folder, write_manifest, write_rows
-from pconv.data.sources import find_photographs, remove_unpacked, unpack
+from pconv.data.packages import remove_unpacked, unpack
+from pconv.data.sources import SOURCES
 from pconv.errors import cut
 from pconv.params import Data
 from pconv.progress import say
@@ -38,20 +39,15 @@ def write_manifests(data: Data) -> dict[str, int]:
 
 
 def _find(data: Data) -> dict[str, list[str]]:
-    """Return the photographs of each split by their paths in its folder, and say what of a folder is not used."""
+    """Return the photographs of each split by their paths in its folder, and say how data.folder was understood."""
     packaged = {split: image_folder() / "packaged" / split for split in SPLITS}
     if data.source == "packaged":
         return {split: unpack(split, folder) for split, folder in packaged.items()}
-    found = find_photographs(photograph_folder(data, "train"))
+    found = SOURCES[data.source](photograph_folder(data, "train"))
     for split, folder in packaged.items():
         remove_unpacked(split, folder)
-    if found.folders and found.folders != {split: split for split in SPLITS}:
-        say("splits: " + ", ".join(f"{split} is {cut(found.folders[split])}/" for split in SPLITS))
-    if found.beside:
-        say(f"{found.beside:,} photographs lie beside these folders and are not used")
-    if found.again:
-        some = cut(", ".join(map(cut, found.again)), 300)
-        say(f"links to folders that are searched anyway, or to the project's data/, are not followed: {some}")
+    for note in found.notes:
+        say(note)
     return found.splits
 
 

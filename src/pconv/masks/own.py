@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pconv.data.decoding import ImageError
-from pconv.data.sources import Found, find_photographs
+from pconv.data.folders import Found, find_photographs
 from pconv.errors import cut
 from pconv.masks.convention import BINS, MaskError, border_share, border_width
 from pconv.masks.drawing import file_order

@@ -19,7 +19,7 @@ import numpy as np
 
 from pconv.data.cache import ArrayCache
 from pconv.data.decoding import ImageError, read_image
-from pconv.data.sources import find_photographs
+from pconv.data.folders import find_photographs
 from pconv.errors import cut
 from pconv.masks.convention import MaskError
 from pconv.masks.drawing import file_order
@@ -124,6 +124,11 @@ def find_frames(params: Params, split: str) -> Frames:
         found = find_photographs(folder, "masks.folder", "frames")
     except ImageError as error:
         raise MaskError(str(error)) from None
+    if found.folders and "val" not in found.folders:
+        raise MaskError(
+            f"masks.folder: {cut(folder, 300)} holds {' and '.join(found.folders.values())}; films need a folder for "
+            "each of train, val and test, or none"
+        )
     if found.folders:
         pairs = [pair for film in _films(found.splits[split]) for pair in itertools.pairwise(film)]
     else:

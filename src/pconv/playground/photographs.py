@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from pconv.data.decoding import ImageError, decode, read_image
-from pconv.data.sources import packaged_photographs
+from pconv.data.packages import packaged_photographs
 from pconv.project import SPLITS
 
 SIZE = 256  # px; side of the squares

@@ -33,7 +33,7 @@ from pconv.completion import composite
 from pconv.data.crops import random_crop
 from pconv.data.decoding import read_image
 from pconv.data.manifest import manifest_path
-from pconv.data.sources import unpack
+from pconv.data.packages import unpack
 from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError, cut
 from pconv.evaluate import BATCH, OURS, Crops, composites, evaluate

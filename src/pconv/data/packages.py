@@ -1,0 +1,71 @@
+"""Photographs that installed packages bring."""
+
+from __future__ import annotations
+
+import csv
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from pconv.data.decoding import ImageError
+from pconv.files import write_file
+
+TABLE = Path(files("pconv") / "photographs" / "index.csv")
+
+
+class Packaged(NamedTuple):
+    """A photograph that this package or one that it needs brings: a row of src/pconv/photographs/index.csv."""
+
+    name: str  # without suffix
+    split: str
+    package: str
+    file: str  # its path in the package
+    shows: str
+    author: str
+    origin: str
+    licence: str
+
+
+def unpack(split: str, folder: Path) -> list[str]:
+    """Copy the packaged photographs of a split into a folder; returns their names there.
+
+    Raises ImageError if a package lacks one, or if a file that is not the packaged photograph has its name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    packaged = _packaged(split)
+    for name, (package, source) in packaged.items():
+        if not source.is_file():
+            raise ImageError(f"{package} does not bring {source}; install the versions in requirements.lock")
+        if not os.path.lexists(folder / name):
+            write_file(folder / name, source.read_bytes())
+        elif not _is_copy(folder / name, source):
+            raise ImageError(
+                f"{folder / name}: in the way of the packaged photograph of that name, but not equal to it; move it "
+                f"out of {folder} or delete it, then run `dvc repro images`"
+            )
+    return list(packaged)
+
+
+def remove_unpacked(split: str, folder: Path) -> None:
+    """Remove what `unpack` copied into a folder, and nothing else; the folder is there afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (_, source) in _packaged(split).items():
+        if _is_copy(folder / name, source):
+            (folder / name).unlink()
+
+
+def packaged_photographs() -> list[Packaged]:
+    """Return the table of all packaged photographs, with the split, author, origin and licence of each."""
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return [Packaged(**row) for row in csv.DictReader(file)]
+
+
+def _packaged(split: str) -> dict[str, tuple[str, Path]]:
+    """Return the packaged photographs of a split: file name -> package and file there."""
+    rows = (row for row in packaged_photographs() if row.split == split)
+    return {row.name + Path(row.file).suffix: (row.package, files(row.package) / row.file) for row in rows}
+
+
+def _is_copy(path: Path, source: Path) -> bool:
+    return path.is_file() and source.is_file() and path.read_bytes() == source.read_bytes()
