@@ -10,8 +10,9 @@ from photographs import bomb, in_folder, photographs, picture
 from PIL import Image
 
 from pconv.data import checking
-from pconv.data.checking import SIDE, look, look_at_all
+from pconv.data.checking import look, look_at_all
 from pconv.data.decoding import ImageError, read_image
+from pconv.data.memory import SIDE
 
 DATA = in_folder("mine")
 

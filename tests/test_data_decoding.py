@@ -2,6 +2,7 @@
 
 import os
 import time
+from io import BytesIO
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from photographs import bomb, photographs, position
 from PIL import Image
 
-from pconv.data.decoding import ImageError, decode, read_image, write_image
+from pconv.data.decoding import ImageError, decode, decode_for_crops, read_image, write_image
 from pconv.data.tensors import to_tensor
 
 
@@ -46,7 +47,7 @@ KINDS = {  # name -> how the file is written, and how far the pixels may be from
     "bits16.png": (lambda p: cv2.imwrite(str(p), RED[..., ::-1].astype(np.uint16) * 257), 0),
     "bits16.tif": (lambda p: cv2.imwrite(str(p), RED[..., ::-1].astype(np.uint16) * 257), 0),
     "cmyk.tif": (lambda p: Image.fromarray(RED).convert("CMYK").save(p), 0),
-    "cmyk.jpg": (lambda p: Image.fromarray(RED).convert("CMYK").save(p, quality=95), 3),
+    "cmyk.jpg": (lambda p: Image.fromarray(RED).convert("CMYK").save(p, quality=95, subsampling=0), 3),
     "several.mpo": (
         lambda p: Image.fromarray(RED).save(p, "MPO", save_all=True, append_images=[Image.new("RGB", (5, 4))]),
         2,
@@ -128,3 +129,43 @@ def test_an_image_as_a_tensor():
     assert tensor.dtype == torch.float32 and tensor.shape == (3, 3, 4)
     expected = torch.tensor(image[:, ::-1].copy()).movedim(-1, 0)
     assert torch.equal((tensor * 255).round(), expected) and tensor.max() < 4 / 255
+
+
+# Large photographs
+
+
+def smooth(height, width):
+    """Return a picture (height, width, 3) that no pixel can be told from its neighbours by much."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = [np.sin(rows / 40), np.cos(columns / 50), np.sin((rows + columns) / 60)]
+    return np.rint(127.5 + 100 * np.stack(waves, axis=2)).astype(np.uint8)
+
+
+def encoded(image, kind="JPEG", **options):
+    file = BytesIO()
+    Image.fromarray(image).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "least, factor", [(801, 1), (800, 2), (401, 2), (400, 4), (200, 8), (1, 8), (np.inf, 1)]
+)  # of a shorter side of 1,600 px
+def test_a_large_jpeg_file_is_decoded_no_larger_than_crops_need(least, factor):
+    image = smooth(1600, 2400)
+    found = decode_for_crops(encoded(image, quality=95, subsampling=0), "a.jpg", least)
+    assert found.shape == (1600 // factor, 2400 // factor, 3) and (factor == 1 or min(found.shape[:2]) >= least)
+    blocks = image.reshape(1600 // factor, factor, 2400 // factor, factor, 3).mean(axis=(1, 3))
+    assert np.abs(found - blocks).max() < 6  # the mean of what each pixel stands for, up to JPEG's losses
+
+
+def test_a_turned_one_is_turned_as_well():
+    upright, exif = smooth(640, 960), Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    found = decode_for_crops(encoded(np.rot90(upright), exif=exif, quality=95, subsampling=0), "a.jpg", 320)
+    assert found.shape == (320, 480, 3)
+    assert np.abs(found - upright.reshape(320, 2, 480, 2, 3).mean(axis=(1, 3))).max() < 4
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "BMP"])
+def test_other_formats_are_decoded_whole(kind):
+    assert decode_for_crops(encoded(smooth(320, 480), kind), "a", 32).shape == (320, 480, 3)

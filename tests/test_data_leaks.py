@@ -9,8 +9,9 @@ from photographs import in_folder, picture
 from PIL import Image
 
 from pconv.data import leaks
-from pconv.data.checking import SIDE, Seen, look
+from pconv.data.checking import look
 from pconv.data.leaks import SAME, find_copies
+from pconv.data.memory import SIDE, Seen
 
 WHOLE = Image.fromarray(picture(0, 300, 400))
 COPIES = {

@@ -68,13 +68,13 @@ def test_a_photograph_is_found_in_the_folder_of_its_source(project):
     "content, said",
     [
         (None, "val.csv: no such file; `dvc repro images` writes it"),
-        (b"", "val.csv: not a list of photographs; run `dvc repro --force images`"),
-        (b"path,bytes,sha256\n", "val.csv: not a list of photographs; run `dvc repro --force images`"),
-        (b"split,path,bytes\nval,a.png,1\n", "val.csv: not a list of photographs; run `dvc repro --force images`"),
-        (b"path,bytes,sha256\na.png,1\n", "val.csv: not a list of photographs; run `dvc repro --force images`"),
-        (b"path,bytes,sha256\na.png,many,0\n", "val.csv: not a list of photographs; run `dvc repro --force images`"),
-        (b'path,bytes,sha256\n"a.png,1,0\n', "val.csv: not a list of photographs; run `dvc repro --force images`"),
-        ("folder", "val.csv: This is a folder, not a file; move it away, then run `dvc repro --force images`"),
+        (b"", "val.csv: not a list of photographs; run `dvc repro images`"),
+        (b"path,bytes,sha256\n", "val.csv: not a list of photographs; run `dvc repro images`"),
+        (b"split,path,bytes\nval,a.png,1\n", "val.csv: not a list of photographs; run `dvc repro images`"),
+        (b"path,bytes,sha256\na.png,1\n", "val.csv: not a list of photographs; run `dvc repro images`"),
+        (b"path,bytes,sha256\na.png,many,0\n", "val.csv: not a list of photographs; run `dvc repro images`"),
+        (b'path,bytes,sha256\n"a.png,1,0\n', "val.csv: not a list of photographs; run `dvc repro images`"),
+        ("folder", "val.csv: This is a folder, not a file; move it away, then run `dvc repro images`"),
     ],
 )
 def test_a_list_that_cannot_be_read_is_named(project, content, said):
@@ -104,15 +104,13 @@ def test_a_photograph_that_was_changed_is_named(project, listed, same_size):
         os.utime(listed.path, ns=(1, 1))
     else:
         Image.fromarray(picture(7)).save(listed.path)
-    with pytest.raises(
-        ImageError, match=r"train/a\.png: changed since it was listed; run `dvc repro --force images` to list"
-    ):
+    with pytest.raises(ImageError, match=r"train/a\.png: changed since it was listed; run `dvc repro images` to list"):
         read_photograph(listed)
 
 
 def test_a_photograph_that_is_gone_is_named(listed):
     listed.path.unlink()
-    with pytest.raises(ImageError, match=r"train/a\.png: No such file or directory; run `dvc repro --force images`"):
+    with pytest.raises(ImageError, match=r"train/a\.png: No such file or directory; run `dvc repro images`"):
         read_photograph(listed)
 
 

@@ -38,7 +38,9 @@ def rejected():
 
 
 def content(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Return all files in a folder but the memory, which may grow at any time."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "seen.sqlite")
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 # What is listed

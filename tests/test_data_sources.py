@@ -1,20 +1,36 @@
-"""Where photographs come from, and which split each falls to: nothing is mixed or passed over in silence."""
+"""Data sets of torchvision as sources: their own splits, what they download, and what is wrong with a copy of them."""
 
-import errno
-import os
+import hashlib
+import io
+import json
 import re
-from collections import Counter
+import shutil
+import subprocess
+import sys
+import tarfile
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import get_args
 
 import numpy as np
 import pytest
-from photographs import photographs
+import scipy.io
+from photographs import photographs, picture
 from PIL import Image
+from torchvision.datasets import Imagenette, Places365, imagenet
 
 from pconv.data import sources
-from pconv.data.decoding import ImageError, read_image
-from pconv.data.sources import TABLE, find_photographs, packaged_photographs, remove_unpacked, unpack
+from pconv.data.decoding import ImageError
+from pconv.data.folders import hashed
+from pconv.data.manifest import read_manifest
+from pconv.data.selection import write_manifests
+from pconv.data.sources import SOURCES
+from pconv.params import Data, ImageSource, Params
 from pconv.project import SPLITS
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -26,240 +42,242 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def empty(folder, *names):
-    """Files without content: their names are all that counts here."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    return folder
+@pytest.fixture
+def offline(monkeypatch):
+    """Let nothing be downloaded."""
+
+    def refuse(url, *_, **__):
+        raise OSError(f"no network: {url}")
+
+    monkeypatch.setattr("torchvision.datasets.imagenette.download_and_extract_archive", refuse)
+    monkeypatch.setattr("torchvision.datasets.places365.download_and_extract_archive", refuse)
 
 
-# Packages
+def jpeg(seed):
+    """Return a photograph as a JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture(seed, 70, 90)).save(file, "JPEG")
+    return file.getvalue()
 
 
-def shipped():
-    """Return the rows of the table whose photographs lie in this package."""
-    return [row for row in packaged_photographs() if row.package == "pconv"]
+def archive(path, files, kind=""):
+    """Write a tar file of names and contents; returns its MD5."""
+    with tarfile.open(path, f"w:{kind}") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return hashlib.md5(Path(path).read_bytes()).hexdigest()
 
 
-def test_every_packaged_photograph_is_unpacked_into_its_split_and_no_other(tmp_path):
-    seen = set()
-    for split in SPLITS:
-        names = unpack(split, tmp_path / split)
-        assert [Path(name).stem for name in names] == [row.name for row in packaged_photographs() if row.split == split]
-        for name in names:
-            image = read_image(tmp_path / split / name)
-            assert image.dtype == np.uint8 and image.shape[2] == 3 and min(image.shape[:2]) >= 288
-            assert np.ptp(image.astype(int), axis=2).mean() > 2  # grey pictures have three equal channels
-            seen.add(image.tobytes())
-    assert len(seen) == len(packaged_photographs())
+@contextmanager
+def served(folder):
+    """Serve a folder on this machine; gives its address."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=folder)
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
-def test_the_test_photographs_are_those_of_earlier_results():
-    assert [row.name for row in packaged_photographs() if row.split == "test"] == ["chelsea", "china", "coffee"]
+def names(found):
+    """Return the photographs to train with or validate, and those to test with."""
+    assert sorted(found.splits) == sorted(SPLITS)
+    assert all(hashed(name) == "val" for name in found.splits["val"])
+    assert not any(hashed(name) == "val" for name in found.splits["train"])
+    return sorted(found.splits["train"] + found.splits["val"]), found.splits["test"]
 
 
-def test_several_photographs_validate():
-    assert sum(row.split == "val" for row in packaged_photographs()) >= 4
+def test_the_parameters_offer_all_sources_and_no_other():
+    assert set(get_args(ImageSource)) == {"packaged", *SOURCES}
 
 
-def test_every_packaged_photograph_has_an_author_an_origin_and_a_licence():
-    for row in packaged_photographs():
-        assert row.split in SPLITS and all(row) and all(entry == entry.strip() for entry in row), row
-    assert len({row.name for row in packaged_photographs()}) == len(packaged_photographs())
+# Imagenette
 
 
-def test_shipped_photographs_are_free_of_rights_and_say_where_they_are_from():
-    for row in shipped():
-        assert row.licence in ("public domain", "CC0 1.0"), row
-        assert re.match(r"[a-z-]+ [0-9.]+-[0-9]+ \(Debian\): /usr/share/\S+", row.origin), row
-    text = (TABLE.parent / "README.md").read_text()
-    for package, count in Counter(row.origin.partition(" (")[0] for row in shipped()).items():
-        assert f"| {package} | {count} |" in text
+CLASSES = ("n01440764", "n03888257")
 
 
-def test_each_shipped_file_has_a_row_and_each_row_a_file():
-    files = {f"photographs/{path.name}" for path in TABLE.parent.iterdir()}
-    assert files == {row.file for row in shipped()} | {"photographs/index.csv", "photographs/README.md"}
-    assert all(Path(row.file).stem == row.name for row in shipped())
+def imagenette_tree(folder, count=12):
+    """Write photographs as fast.ai's archive has them; returns those to train with and those of val."""
+    train = [f"imagenette2-320/train/{wnid}/{wnid}_{n}.JPEG" for wnid in CLASSES for n in range(count)]
+    val = [f"imagenette2-320/val/{wnid}/{wnid}_{n}.JPEG" for wnid in CLASSES for n in range(3)]
+    photographs(folder, *train, *val)
+    return sorted(train), sorted(val)
 
 
-def test_shipped_photographs_are_small_and_carry_no_metadata():
-    assert len(shipped()) <= 60
-    assert sum(path.stat().st_size for path in TABLE.parent.iterdir()) < 3_000_000
-    for row in shipped():
-        with Image.open(TABLE.parent.parent / row.file) as image:
-            assert image.format == "JPEG" and min(image.size) == 288
-            assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+def test_imagenette_keeps_its_splits_and_gives_some_of_train_to_val(project, monkeypatch, offline):
+    train, val = imagenette_tree(project / "sets", 40)
+    monkeypatch.setattr(sources, "IMAGENETTE", {"train": 80, "val": 6})
+    found = SOURCES["imagenette"](project / "sets")
+    assert names(found) == (train, val) and 0 < len(found.splits["val"]) < 12
+    assert found.notes == ("test is the 6 photographs that the data set calls val",)
 
 
-def test_unpacking_leaves_what_others_put_there(tmp_path):
-    (mine := tmp_path / "mine.png").write_text("mine")
-    unpack("test", tmp_path)
-    unpack("test", tmp_path)
-    remove_unpacked("test", tmp_path)
-    assert list(tmp_path.glob("*.*g")) == [mine] and mine.read_text() == "mine"
-    assert not remove_unpacked("test", tmp_path / "new") and (tmp_path / "new").is_dir()
+def test_imagenette_is_downloaded_once(project, monkeypatch):
+    train, val = imagenette_tree(project / "away", 2)
+    monkeypatch.setattr(sources, "IMAGENETTE", {"train": 4, "val": 6})
+    files = {name: (project / "away" / name).read_bytes() for name in (*train, *val)}
+    md5 = archive(project / "imagenette2-320.tgz", files, "gz")
+    with served(project) as address:
+        monkeypatch.setitem(Imagenette._ARCHIVES, "320px", (f"{address}/imagenette2-320.tgz", md5))
+        assert names(SOURCES["imagenette"](project / "sets")) == (train, val)
+    assert names(SOURCES["imagenette"](project / "sets")) == (train, val)  # with nobody who serves it
 
 
-def test_a_file_in_the_way_of_a_packaged_photograph_is_kept_and_named(tmp_path):
-    (mine := tmp_path / "coffee.png").write_text("mine")
-    with pytest.raises(ImageError, match=r"coffee\.png: in the way of the packaged .*; move it out of .*dvc repro"):
-        unpack("test", tmp_path)
-    remove_unpacked("test", tmp_path)
-    assert mine.read_text() == "mine"
-
-
-def test_a_package_without_its_photograph_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "TABLE", tmp_path / "index.csv")
-    sources.TABLE.write_text(TABLE.read_text().replace("data/astronaut.png", "data/gone.png"))
-    with pytest.raises(ImageError, match=r"skimage does not bring .*data/gone\.png; install the versions in requirem"):
-        unpack("train", tmp_path / "train")
-
-
-# Splits
-
-
-def test_named_subfolders_are_the_splits(project):
-    names = ("train/a.png", "train/deep/er/b.JPG", "val/c.bmp", "test/d.tiff", "other/e.png", "f.png")
-    found = find_photographs(empty(project / "mine", *names))
-    assert found.splits == {
-        "train": ["train/a.png", "train/deep/er/b.JPG"],
-        "val": ["val/c.bmp"],
-        "test": ["test/d.tiff"],
-    }
-    assert (found.beside, found.again) == (2, [])
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("training", "validation", "testing"),
-        ("Train", "VALID", "Test"),
-        ("train2017", "val2017", "test2017"),
-        ("images_train", "images-dev", "images (test)"),
-        ("cocoTrain", "valset", "TESTDATA"),
-    ],
-)
-def test_other_spellings_are_understood_and_told(project, names):
-    found = find_photographs(empty(project / "mine", *(f"{name}/a.png" for name in names), "more/b.png"))
-    assert found.splits == {split: [f"{name}/a.png"] for split, name in zip(SPLITS, names, strict=True)}
-    assert found.folders == dict(zip(SPLITS, names, strict=True))
-
-
-@pytest.mark.parametrize(
-    "names, said",
-    [
-        (
-            ("train", "val"),
-            "holds train and val but no folder for test; name the splits train, val and test, or rename",
-        ),
-        (("train", "test", "more"), "holds test and train but no folder for val; "),
-        (("Training",), "holds Training but no folder for val, test; "),
-        (("train", "val", "valid", "test"), "but more than one for val; "),
-        (("train_val", "test"), "but no folder for train, val; "),
-        (("train_test", "val"), "but no folder for train, test; "),
-        (
-            ("a/train2017", "a/val2017", "b"),
-            "mine/a holds train2017 and val2017, which look like splits; set data.folder",
-        ),
-    ],
-)
-def test_what_looks_like_splits_but_is_none_is_refused(project, names, said):
-    folder = empty(project / "mine", *(f"{name}/{n}.png" for name in names for n in range(40)))
+def test_a_data_set_that_is_not_whole_is_refused(project, monkeypatch, offline):
+    imagenette_tree(project / "sets")
     with pytest.raises(ImageError) as caught:
-        find_photographs(folder)
-    assert str(caught.value).startswith(f"data.folder: {folder}") and said in str(caught.value)
+        SOURCES["imagenette"](project / "sets")
+    said = str(caught.value)
+    assert said.startswith(
+        f"data.folder: {project / 'sets'} holds 24 photographs of train, not 9,469: an extraction was"
+    )
+    assert said.endswith("or use data.source = folder")
 
 
-def test_other_words_are_no_splits(project):
-    names = ("trains", "valley", "testimony", "evaluate", "Contest", "set/train")
-    found = find_photographs(empty(project / "mine", *(f"{name}/{n}.png" for name in names for n in range(40))))
-    assert found.folders == {} and sum(map(len, found.splits.values())) == 240 and found.beside == 0
+def test_a_failed_download_is_one_line_with_the_folder(project, offline):
+    for source, kind in (("imagenette", "Imagenette"), ("places365", "Places365")):
+        with pytest.raises(ImageError, match=rf"^data\.folder: {project}/sets: {kind}: no network: http"):
+            SOURCES[source](project / "sets")
 
 
-def test_other_folders_are_split_by_hash(project):
-    folder = empty(project / "elsewhere", *(f"{'ab'[n % 2]}/{n}.png" for n in range(300)))
-    before = find_photographs(folder).splits
-    counts = [len(before[split]) for split in SPLITS]
-    assert sum(counts) == 300 and 250 < counts[0] < 290 and min(counts) > 4
-    assert len({name for names in before.values() for name in names}) == 300
-
-    after = find_photographs(empty(folder, *(f"more{n}.png" for n in range(100)))).splits
-    assert all(set(before[split]) < set(after[split]) for split in SPLITS)
-    moved = find_photographs(folder.rename(project / "moved")).splits
-    assert moved == after
-
-
-# Folders
-
-
-def test_a_folder_that_is_not_there_is_named(project):
-    empty(project, "file.png")
-    for folder in (project / "nowhere", project / "file.png", project / ("x" * 300), project / "a\0b"):
-        with pytest.raises(ImageError, match=r"^data\.folder: no folder .*: an absolute path is"):
-            find_photographs(folder)
-
-
-@pytest.mark.parametrize("inside", ["data", "data/images", "data/mine/deep", "link"])
-def test_a_folder_inside_the_projects_data_is_refused(project, inside):
-    (project / "link").symlink_to(project / "data" / "linked")
-    (project / "data" / "linked").mkdir()
-    (project / inside).mkdir(parents=True, exist_ok=True)
+def test_a_data_set_is_not_put_where_the_pipeline_writes(project, offline):
     with pytest.raises(
         ImageError, match=r"^data\.folder: .* lies in the project's data/, .*; move the photographs out"
     ):
-        find_photographs(project / inside)
+        SOURCES["imagenette"](project / "data/sets")
+    (project / "file").touch()
+    with pytest.raises(ImageError, match=rf"^data\.folder: {project}/file: Imagenette: .*exists"):
+        SOURCES["imagenette"](project / "file")
 
 
-@pytest.mark.parametrize("above", [".", ".."])
-def test_a_folder_above_the_projects_data_is_refused(project, above):
-    with pytest.raises(
-        ImageError, match=r"^data\.folder: .* contains the project's data/, .*; move the photographs into"
-    ):
-        find_photographs(project / above)
+# ImageNet
 
 
-def test_links_are_followed_but_into_no_folder_twice(project, tmp_path_factory):
-    away = empty(tmp_path_factory.mktemp("away"), "a.png", "deep/b.png")
-    folder = empty(project / "mine", "z/c.png")
-    (folder / "a").symlink_to(folder / "z")
-    (folder / "away").symlink_to(away)
-    (folder / "z" / "up").symlink_to(folder)
-    (folder / "z" / "self").symlink_to("self")
-    (folder / "own").symlink_to(project / "data")
-    (folder / "link.png").symlink_to(away / "a.png")
-    (away / "back").symlink_to(folder)
-    found = find_photographs(folder)
-    names = sorted(name for names in found.splits.values() for name in names)
-    assert names == ["away/a.png", "away/deep/b.png", "link.png", "z/c.png"]
-    assert found.again == ["a", "away/back", "own", "z/up"]
-
-
-def test_hidden_files_and_what_is_no_photograph_are_passed_over(project):
-    folder = empty(
-        project / "mine", "a.png", ".hidden/b.png", "._a.png", ".c.png", "notes.txt", "album.jpg/d.png", "png"
+def imagenet_archives(folder, monkeypatch):
+    """Write small archives as image-net.org gives them; returns the photographs to train with and those of val."""
+    folder.mkdir()
+    dtype = [(name, object) for name in ("ID", "WNID", "words", "gloss", "num_children")]
+    rows = [(n + 1, wnid, f"thing {n}, other name", "", 0) for n, wnid in enumerate(CLASSES)] + [
+        (3, "n0", "all", "", 2)
+    ]
+    mat = io.BytesIO()
+    scipy.io.savemat(mat, {"synsets": np.array(rows, dtype)})
+    inside = "ILSVRC2012_devkit_t12/data"
+    truth = [1, 2, 2, 1]
+    devkit = {
+        f"{inside}/meta.mat": mat.getvalue(),
+        f"{inside}/ILSVRC2012_validation_ground_truth.txt": "".join(f"{n}\n" for n in truth).encode(),
+    }
+    classes = {}
+    for c, wnid in enumerate(CLASSES):
+        archive(folder / "class.tar", {f"{wnid}_{n}.JPEG": jpeg(10 * c + n) for n in range(5)})
+        classes[f"{wnid}.tar"] = (folder / "class.tar").read_bytes()
+    (folder / "class.tar").unlink()
+    val = {f"ILSVRC2012_val_{n:08}.JPEG": jpeg(100 + n) for n in range(1, 5)}
+    for split, files, kind in (("devkit", devkit, "gz"), ("train", classes, ""), ("val", val, "")):
+        name = imagenet.ARCHIVE_META[split][0]
+        monkeypatch.setitem(imagenet.ARCHIVE_META, split, (name, archive(folder / name, files, kind)))
+    monkeypatch.setattr(sources, "IMAGENET", {"train": 10, "val": 4})
+    return (
+        [f"train/{wnid}/{wnid}_{n}.JPEG" for wnid in CLASSES for n in range(5)],
+        sorted(f"val/{CLASSES[k - 1]}/ILSVRC2012_val_{n:08}.JPEG" for n, k in enumerate(truth, 1)),
     )
-    names = [name for names in find_photographs(folder).splits.values() for name in names]
-    assert sorted(names) == ["a.png", "album.jpg/d.png"]
 
 
-def test_a_folder_that_cannot_be_read_is_named(project, monkeypatch):
-    folder = photographs(project / "mine", "a.png", "closed/b.png")
+def test_imagenet_is_extracted_from_its_archives_and_found_again_without_them(project, monkeypatch):
+    expected = imagenet_archives(project / "sets", monkeypatch)
+    assert names(SOURCES["imagenet"](project / "sets")) == expected
+    for path in (project / "sets").glob("ILSVRC*"):
+        path.unlink()
+    assert names(SOURCES["imagenet"](project / "sets")) == expected
 
-    def scandir(path, scan=os.scandir):
-        if Path(path).name == "closed":  # permissions do not stop root, who may run the tests
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return scan(path)
 
-    monkeypatch.setattr(sources.os, "scandir", scandir)
+def test_imagenet_without_archives_says_which_is_missing(project):
+    with pytest.raises(ImageError, match=r"sets: ImageNet: The archive ILSVRC2012_devkit_t12\.tar\.gz is not present"):
+        SOURCES["imagenet"](project / "sets")
+
+
+# Places365
+
+
+def places_tree(folder, monkeypatch, size):
+    """Write photographs and lists as Places365 has them; returns those to train with and those of val."""
+    train = [f"/a/abbey/{n:08}.jpg" for n in range(30)] + [f"/z/zoo/{n:08}.jpg" for n in range(30)]
+    val = [f"Places365_val_{n:08}.jpg" for n in range(4)]
+    photographs(folder, *(f"data_{size}_standard{name}" for name in train), *(f"val_{size}/{name}" for name in val))
+    lists = {
+        "places365_train_standard.txt": "".join(f"{name} {int('zoo' in name)}\n" for name in train),
+        "places365_val.txt": "".join(f"{name} 0\n" for name in val),
+        "categories_places365.txt": "/a/abbey 0\n/z/zoo 1\n",
+    }
+    sums = {}
+    for name, text in lists.items():
+        (folder / name).write_text(text)
+        sums[name] = hashlib.md5(text.encode()).hexdigest()
+    monkeypatch.setattr(Places365, "_CATEGORIES_META", ("categories_places365.txt", sums["categories_places365.txt"]))
+    for split, name in (("train-standard", "places365_train_standard.txt"), ("val", "places365_val.txt")):
+        monkeypatch.setitem(Places365._FILE_LIST_META, split, (name, sums[name]))
+    return [f"data_{size}_standard{name}" for name in train], [f"val_{size}/{name}" for name in val]
+
+
+@pytest.mark.parametrize("source, size", [("places365", "large"), ("places365-small", "256")])
+def test_places365_is_what_its_lists_say(project, monkeypatch, offline, source, size):
+    expected = places_tree(project / "sets", monkeypatch, size)
+    (project / f"sets/val_{size}/not listed.jpg").touch()
+    assert names(SOURCES[source](project / "sets")) == expected
+
+
+def test_a_photograph_of_the_lists_that_is_not_there_is_rejected_with_its_name(project, monkeypatch, offline):
+    places_tree(project / "sets", monkeypatch, "256")
+    (project / "sets/val_256/Places365_val_00000001.jpg").unlink()
     with pytest.raises(
-        ImageError, match=r"^data\.folder: .*mine/closed: Permission denied; make it readable, or move it"
+        ImageError, match=r"1 of 64 photographs are rejected, .*Places365_val_00000001\.jpg: No such file"
     ):
-        find_photographs(folder)
+        write_manifests(Data(source="places365-small", folder="sets", min_side=8, max_rejected=0.0))
 
 
-def test_any_name_survives(project):
-    names = ["new\nline.png", "tab\t.png", 'quote".png', "comma,.png", os.fsdecode(b"latin-\xf6.png"), "\x1b[31m.png"]
-    found = find_photographs(empty(project / "mine", *names))
-    assert sorted(name for names in found.splits.values() for name in names) == sorted(names)
+def test_a_data_set_is_listed_like_a_folder(project, monkeypatch, offline):
+    train, val = places_tree(project / "sets", monkeypatch, "256")
+    params = Data(source="places365-small", folder="sets", min_side=8)
+    counts = write_manifests(params)
+    assert counts["test"] == 4 and counts["train"] + counts["val"] == 60 and counts["rejected"] == 0
+    assert [photograph.name for photograph in read_manifest(params, "test")] == val
+    assert {photograph.name for photograph in read_manifest(params, "train")} < set(train)
+
+
+# The documentation
+
+
+def test_the_example_of_the_documentation(project):
+    """The documented steps in a copy of the package, then its lists and what the pipeline watches."""
+    text = (ROOT / "docs" / "extending.md").read_text()
+    (code,) = re.findall(r"<!-- tests/test_data_sources\.py runs this -->\n\n```python\n(.*?)```", text, re.DOTALL)
+    shutil.copytree(ROOT / "src" / "pconv", project / "src" / "pconv", ignore=shutil.ignore_patterns("weights"))
+    path = project / "src/pconv/data/sources.py"
+    future = "from __future__ import annotations\n"
+    imports = "import csv\nfrom pconv.project import SPLITS\n"
+    path.write_text(path.read_text().replace(future, future + imports) + code)
+    schema = project / "src/pconv/params.py"
+    schema.write_text(schema.read_text().replace("ImageSource = Literal[", 'ImageSource = Literal["listed", '))
+    values = Params().model_dump()
+    values["data"] |= {"source": "listed", "folder": "mine", "min_side": 8}
+    (project / "params.yaml").write_text(json.dumps(values))
+    photographs(project / "mine", "a.png", "b.png", "c.png", "d.png", "not listed.png")
+    (project / "mine/splits.csv").write_text("a.png,train\nb.png,test\nc.png,val\nd.png,train\n")
+    environment = {"PYTHONPATH": str(project / "src"), "PATH": ""}
+    for module in ("pconv.data.watch", "pconv.data"):
+        subprocess.run([sys.executable, "-m", module], cwd=project, env=environment, check=True)
+    found = {
+        split: [one.name for one in read_manifest(Data(source="folder", folder="mine"), split)] for split in SPLITS
+    }
+    assert found == {"train": ["a.png", "d.png"], "val": ["c.png"], "test": ["b.png"]}
+    assert (project / "data/watched/photographs.txt").read_text().startswith("4 files ")

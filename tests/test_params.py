@@ -98,6 +98,7 @@ PAPER = {
     "masks.source": "drawn",
     "masks.folder": None,
     "masks.hole": "white",
+    "masks.border": "free",
     "masks.train": 55116,
     "masks.test": 1000,
     "model.width": 64,
@@ -131,8 +132,8 @@ def value_at(params, key):
 @pytest.mark.parametrize(
     "name, more",
     [
-        ("paper-imagenet", {"masks.border": "free", "train.stage1.lr": 1e-4, "train.batch": 4}),  # PConv-Keras
-        ("paper-places2", {"masks.border": "free", "train.stage1.lr": 2e-4, "train.batch": 6}),  # the paper
+        ("paper-imagenet", {"data.source": "imagenet", "train.stage1.lr": 1e-4, "train.batch": 4}),  # PConv-Keras
+        ("paper-places2", {"data.source": "places365", "train.stage1.lr": 2e-4, "train.batch": 6}),  # the paper
     ],
 )
 def test_paper_sets_hold_the_papers_numbers(name, more):
@@ -156,7 +157,7 @@ def test_params_cannot_be_changed():
 
 WRONG_VALUES = {  # of the right type, but out of range
     "seed": [-1, 2**32],
-    "data.source": ["imagenet"],
+    "data.source": ["image-net"],
     "data.folder": [],
     "data.check": ["pixels"],
     "data.min_side": [0, -1],
@@ -303,7 +304,10 @@ def test_values_at_the_edge_are_allowed(write, key, value):
             {"model": {"layer": "plain", "scale": "sum"}},
             "model.scale = 'sum': only model.layer = partial has such a factor; write paper",
         ),
-        ({"data": {"source": "flickr"}}, "data.source = 'flickr': input should be 'packaged' or 'folder'"),
+        (
+            {"data": {"source": "flickr"}},
+            "data.source = 'flickr': input should be 'packaged', 'folder', ",
+        ),
         ({"model": {"depth": 12}}, "model.depth = 12: input should be less than or equal to 9"),
         (
             {"data": {"source": "folder", "folder": None}},

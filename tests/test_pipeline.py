@@ -174,8 +174,8 @@ ALL = {"masks", "layer", "unet", "train-stage1", "train-stage2", "evaluate", "cl
 TRAIN = {"train-stage1", "train-stage2"}
 USERS = {  # the stages that a change of the key makes out of date, directly
     "seed": ALL,
-    "data.source": {"images", "layer", "unet", "evaluate"} | TRAIN,
-    "data.folder": {"images", "layer", "unet", "evaluate"} | TRAIN,
+    "data.source": {"watch", "images", "layer", "unet", "evaluate"} | TRAIN,
+    "data.folder": {"watch", "images", "layer", "unet", "evaluate"} | TRAIN,
     "data.check": {"images"},
     "data.min_side": {"images"},
     "data.max_pixels": {"images", "masks"},
@@ -245,7 +245,8 @@ def test_a_stage_depends_on_exactly_the_source_files_it_uses(stage):
         expected = closure(notebooks[0]) | {ROOT / "src/pconv/engine.py"} | closure(ROOT / "src/pconv/engine.py")
         assert str(notebooks[0].relative_to(ROOT)) in about["cmd"]
     else:
-        expected = closure(main := ROOT / "src/pconv/data/__main__.py") | {main, main.with_name("__init__.py")}
+        module = {"images": "__main__.py", "watch": "watch.py"}[stage]
+        expected = closure(main := ROOT / "src/pconv/data" / module) | {main, main.with_name("__init__.py")}
     assert sources == expected
 
 

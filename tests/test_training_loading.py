@@ -41,7 +41,7 @@ def spy(monkeypatch):
     read = {"photographs": [], "masks": []}
 
     def noting(name, function):
-        return lambda path: read[name].append(path) or function(path)
+        return lambda path, *rest: read[name].append(path) or function(path, *rest)
 
     monkeypatch.setattr(loading, "read_photograph", noting("photographs", read_photograph))
     monkeypatch.setattr(loading, "read_hole", noting("masks", read_hole))
@@ -64,7 +64,7 @@ def test_samples_are_images_and_masks_in_bytes(tiny, kind):
 
 def test_an_image_is_its_photograph_and_a_mask_its_hole(tiny, monkeypatch):
     square = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
-    monkeypatch.setattr(loading, "read_photograph", lambda path: square)
+    monkeypatch.setattr(loading, "read_photograph", lambda photograph, least_side: square)
     image, mask = ValidationCrops(tiny.set(data__crop=[1.0, 1.0]))[1]
     np.testing.assert_array_equal(image, square.transpose(2, 0, 1))
     np.testing.assert_array_equal(mask[0], 1 - read_hole(mask_folder("val") / "00001.png"))
@@ -97,7 +97,7 @@ def test_images_are_flipped_and_masks_turned_and_flipped(tiny, monkeypatch):
     square = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
     hole = np.zeros((32, 32), np.uint8)
     hole[3, 5] = 1
-    monkeypatch.setattr(loading, "read_photograph", lambda path: square)
+    monkeypatch.setattr(loading, "read_photograph", lambda photograph, least_side: square)
     monkeypatch.setattr(loading, "read_hole", lambda path: hole)
     found = samples(TrainingCrops(params, 1, 200))
     images = Counter(image.numpy().tobytes() for image, _ in found)
@@ -107,6 +107,15 @@ def test_images_are_flipped_and_masks_turned_and_flipped(tiny, monkeypatch):
     places = Counter(tuple(np.argwhere(mask[0].numpy() == 0)[0].tolist()) for _, mask in found)
     near, far = {3: 28, 5: 26}, (3, 5)
     assert set(places) == {(i, j) for a, b in (far, far[::-1]) for i in (a, near[a]) for j in (b, near[b])}
+
+
+@pytest.mark.parametrize("crop, side", [([0.25, 0.5], 128), ([1.0, 1.0], 32)])
+def test_photographs_are_read_no_larger_than_the_smallest_crop_needs(tiny, monkeypatch, crop, side):
+    asked = []
+    monkeypatch.setattr(loading, "read_photograph", lambda one, least: asked.append(least) or read_photograph(one))
+    params = tiny.set(data__crop=crop)
+    TrainingCrops(params, 1, 1)[0], ValidationCrops(params)[0]
+    assert asked == [side, side]
 
 
 def test_validation_takes_photographs_and_masks_in_turn(tiny, spy):

@@ -110,9 +110,7 @@ def test_a_photograph_that_disappears_is_named(tiny, killed_at, workers):
         train(params, 1)
     gone = tiny / "photographs/train/1.png"
     gone.unlink()
-    with pytest.raises(
-        ImageError, match=rf"^{gone}: No such file or directory; run `dvc repro --force images`"
-    ) as error:
+    with pytest.raises(ImageError, match=rf"^{gone}: No such file or directory; run `dvc repro images`") as error:
         train(params, 1)
     assert "\n" not in str(error.value)
     assert newest(tiny) >= 3

@@ -257,7 +257,7 @@ def _(folder):
 
 
 GOOD = '"path","bytes","sha256"\n"train/a.png",3,"' + "0" * 64 + '"\n'
-NONE = r"train\.csv: not a list of photographs; run `dvc repro --force images`"
+NONE = r"train\.csv: not a list of photographs; run `dvc repro images`"
 
 
 def read(folder: Path, content: str | bytes) -> None:
@@ -299,7 +299,7 @@ def _(folder):
 
 
 CHANGES = {
-    "gone": (lambda path: path.unlink(), r"a\.png: No such file.*dvc repro --force images"),
+    "gone": (lambda path: path.unlink(), r"a\.png: No such file.*dvc repro images"),
     "another of the same name": (lambda path: photograph(77).save(path), r"a\.png: changed since it was listed"),
     "one byte changed": (
         lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\0"), r"a\.png: changed since it was listed"

@@ -170,7 +170,7 @@ REAL = {
     "train.checkpoint_seconds": ((0, 0.5, 1e9), (-1,)),
 }
 CHOICES = {
-    "data.source": (("packaged",), ("Packaged", "imagenet", "''", "[packaged]")),
+    "data.source": (("packaged",), ("Packaged", "image-net", "''", "[packaged]")),
     "masks.source": (
         ("drawn", "strokes", "grid2", "grid4"),
         ("Drawn", "opencv", "grid", "grid3", "2", "null", "''", "[drawn]"),

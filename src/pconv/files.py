@@ -35,6 +35,19 @@ def read_small(path: str | Path, limit: int) -> bytes:
     return content
 
 
+def file_state(path: str | Path) -> tuple[int, int] | None:
+    """Return the size of a file, in bytes, and the time of its last change, in ns; None if it cannot be looked at.
+
+    Of the two times that file systems keep, the later one counts: copying may bring along the time of the content, and
+    new permissions change only the other.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)
+
+
 def write_file(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all. Raises OSError on failure, and the old file is then unchanged.
 

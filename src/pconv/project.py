@@ -34,6 +34,11 @@ def image_folder() -> Path:
     return project_root() / "data" / "images"
 
 
+def memory_path() -> Path:
+    """Return the path of the database of what was seen of photographs; it may be deleted at any time."""
+    return project_root() / "data" / "seen.sqlite"
+
+
 def mask_folder(split: str) -> Path:
     """Return the folder of the masks of one split."""
     return project_root() / "data" / "masks" / split

@@ -3,48 +3,58 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL
 from PIL import Image
 
-from pconv.data.decoding import ImageError, decode_pixels, open_photograph, read_bytes
+from pconv.data import decoding
+from pconv.data.decoding import REDUCED, ImageError, decode_pixels, open_photograph, read_bytes
+from pconv.data.memory import SIDE, Memory, Seen
+from pconv.files import file_state
 from pconv.params import Data
 from pconv.progress import Progress
 
-SIDE = 16  # of a thumbnail
 TURNED = 0x0112  # EXIF's number for the orientation; 1 is upright
-REDUCED = {  # what a JPEG file can be decoded to in about half the time: a fraction of its size
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-}
 BATCH = 256  # photographs that are handed to the threads at once
 
 
-class Seen(NamedTuple):
-    """What was seen of a photograph."""
+def look_at_all(paths: Sequence[str], data: Data, memory: Memory | None = None) -> list[Seen | ImageError]:
+    """Look at photographs in parallel, with progress; returns what was seen of each, or why it is rejected.
 
-    bytes: int
-    sha256: str
-    thumbnail: np.ndarray  # (SIDE, SIDE) uint8, grey
-
-
-def look_at_all(paths: Sequence[str], data: Data) -> list[Seen | ImageError]:
-    """Look at photographs in parallel, with progress; returns what was seen of each, or why it is rejected."""
+    Those that the memory knows are not looked at, and it keeps what is seen of the others.
+    """
     found = []
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # Pillow's, about metadata that nobody reads
         with Progress(desc="photographs", total=len(paths), delay=2) as progress:
             for start in range(0, len(paths), BATCH):
-                for one in pool.map(lambda path: _look(path, data), paths[start : start + BATCH]):
-                    found.append(one)
-                    progress.update()
+                batch = paths[start : start + BATCH]
+                states = {path: file_state(path) for path in batch}
+                known = memory.recall(states) if memory else {}
+                new = [path for path in batch if path not in known]
+                seen = dict(zip(new, pool.map(lambda path: _look(path, data), new), strict=True))
+                if memory and seen:
+                    memory.keep(seen, states)
+                known |= seen
+                found += [known[path] for path in batch]
+                progress.update(len(batch))
     return found
+
+
+def rules(data: Data) -> str:
+    """Return a text that changes with what decides how photographs are looked at: parameters, code and libraries."""
+    digest = hashlib.sha256()
+    for module in (decoding, sys.modules[__name__]):
+        digest.update(Path(module.__file__).read_bytes())
+    settings = (data.check, data.min_side, data.max_pixels)
+    return " ".join(map(str, (*settings, cv2.__version__, PIL.__version__, digest.hexdigest())))
 
 
 def _look(path: str, data: Data) -> Seen | ImageError:

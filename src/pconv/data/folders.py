@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pconv.data.decoding import ImageError
 from pconv.errors import cut
+from pconv.files import file_state
 from pconv.project import SPLITS, project_root
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -102,11 +103,7 @@ def fingerprint(folder: Path, names: Iterable[str]) -> str:
     digest, count = hashlib.sha256(), 0
     for name in names:
         count += 1
-        try:
-            found = os.stat(folder / name)
-            digest.update(os.fsencode(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0"))
-        except OSError as error:
-            digest.update(os.fsencode(f"{name}\0{error.errno}\0"))
+        digest.update(os.fsencode(f"{name}\0{file_state(os.path.join(folder, name))}\0"))
     return f"{count} files {digest.hexdigest()}"
 
 

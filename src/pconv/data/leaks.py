@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pconv.data.checking import Seen
+from pconv.data.memory import Seen
 
 SAME = 9.0  # grey levels, root mean square between two thumbnails; what it was chosen from: data/README.md
 ROWS = 128  # compared at once; bounds the memory

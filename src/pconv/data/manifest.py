@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pconv.data.cache import ArrayCache
-from pconv.data.decoding import ImageError, decode_pixels, read_bytes
+from pconv.data.decoding import ImageError, decode_for_crops, read_bytes
 from pconv.errors import cut
 from pconv.files import open_file, write_file
 from pconv.params import Data
@@ -25,7 +25,7 @@ from pconv.project import image_folder, project_root
 
 COLUMNS = ("path", "bytes", "sha256")
 DECODED = ArrayCache(64 * 2**20)  # holds all the packaged ones that train; of thousands none comes back soon
-REMEDY = "run `dvc repro --force images` to list the photographs as they are now"
+REMEDY = "run `dvc repro images` to list the photographs as they are now"
 
 
 class Photograph(NamedTuple):
@@ -68,11 +68,11 @@ def read_manifest(data: Data, split: str) -> list[Photograph]:
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; `dvc repro images` writes it") from None
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}; move it away, then run `dvc repro --force images`") from None
+        raise ImageError(f"{path}: {error.strerror}; move it away, then run `dvc repro images`") from None
     except (ValueError, StopIteration, csv.Error):
         found = []
     if not found:
-        raise ImageError(f"{path}: not a list of photographs; run `dvc repro --force images`, which writes it anew")
+        raise ImageError(f"{path}: not a list of photographs; run `dvc repro images`, which writes it anew")
     return found
 
 
@@ -91,8 +91,11 @@ def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Iterable]) -> 
     write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
-def read_photograph(photograph: Photograph) -> np.ndarray:
+def read_photograph(photograph: Photograph, least_side: float = np.inf) -> np.ndarray:
     """Read a photograph, (H, W, 3) uint8, RGB, from memory if it was read lately; it cannot be written to.
+
+    A large one may be smaller than it is where its format makes that cheap, with a shorter side of at least
+    `least_side` pixels.
 
     Raises ImageError with its path if it cannot be read any more, or has been changed since it was listed.
     """
@@ -101,12 +104,13 @@ def read_photograph(photograph: Photograph) -> np.ndarray:
         found = os.stat(path)
     except OSError as error:
         raise ImageError(f"{cut(path, 300)}: {error.strerror}; {REMEDY}") from None
-    return DECODED.get((path, found.st_size, found.st_mtime_ns), lambda: _read_listed(photograph))
+    key = (path, found.st_size, found.st_mtime_ns, least_side)
+    return DECODED.get(key, lambda: _read_listed(photograph, least_side))
 
 
-def _read_listed(photograph: Photograph) -> np.ndarray:
+def _read_listed(photograph: Photograph, least_side: float) -> np.ndarray:
     """Read a photograph that the stage `images` has looked at, so that only a change has to be ruled out."""
     encoded = read_bytes(photograph.path)
     if len(encoded) != photograph.bytes or hashlib.sha256(encoded).hexdigest() != photograph.sha256:
         raise ImageError(f"{cut(photograph.path, 300)}: changed since it was listed; {REMEDY}")
-    return decode_pixels(encoded, photograph.path)
+    return decode_for_crops(encoded, photograph.path, least_side)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 
-from pconv.data.checking import Seen, look_at_all
+from pconv.data.checking import look_at_all, rules
 from pconv.data.decoding import ImageError
 from pconv.data.leaks import find_copies
 from pconv.data.manifest import Photograph, photograph_folder, write_manifest, write_rows
+from pconv.data.memory import Seen, open_memory
 from pconv.data.packages import remove_unpacked, unpack
 from pconv.data.sources import SOURCES
 from pconv.errors import cut
 from pconv.params import Data
 from pconv.progress import say
-from pconv.project import SPLITS, image_folder
+from pconv.project import SPLITS, image_folder, memory_path
 
 Usable = dict[str, Seen]  # by the photograph's path in the folder of its split
 
@@ -58,7 +59,9 @@ def _look_at(data: Data, names: dict[str, list[str]]) -> tuple[dict[str, Usable]
     places = [(split, name) for split in SPLITS for name in names[split]]
     folders = {split: photograph_folder(data, split) for split in SPLITS}
     paths = [os.path.join(folders[split], name) for split, name in places]
-    for (split, name), path, seen in zip(places, paths, look_at_all(paths, data), strict=True):
+    with open_memory(memory_path(), rules(data)) as memory:
+        found = look_at_all(paths, data, memory)
+    for (split, name), path, seen in zip(places, paths, found, strict=True):
         if isinstance(seen, ImageError):
             rejected[name] = str(seen).removeprefix(f"{path}: ")
         else:

@@ -25,7 +25,7 @@ from pconv.data.manifest import read_manifest, read_photograph
 from pconv.hardware import Hardware
 from pconv.masks.convention import MaskError, hole_to_mask
 from pconv.masks.files import read_hole, read_index
-from pconv.params import Params
+from pconv.params import Data, Params
 from pconv.project import mask_folder
 from pconv.training import TrainingError
 from pconv.training.state import State
@@ -51,7 +51,7 @@ class TrainingCrops(Dataset):
         rounds, place = divmod(n, len(self.photographs))
         photograph = self.photographs[_order(*self.key, rounds, len(self.photographs))[place]]
         rng = np.random.default_rng((*self.key, 1, n))
-        image = random_crop(read_photograph(photograph), self.data.size, self.data.crop, rng)
+        image = random_crop(read_photograph(photograph, _least_side(self.data)), self.data.size, self.data.crop, rng)
         hole = read_hole(self.holes[rng.integers(len(self.holes))])
         hole = np.rot90(hole, rng.integers(4))
         flip_image, flip_hole = rng.random(2) < 0.5
@@ -76,7 +76,7 @@ class ValidationCrops(Dataset):
 
     def __getitem__(self, n: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((self.params.seed, 0, n))
-        image = read_photograph(self.photographs[n % len(self.photographs)])
+        image = read_photograph(self.photographs[n % len(self.photographs)], _least_side(self.params.data))
         image = random_crop(image, self.params.data.size, self.params.data.crop, rng)
         return _sample(image, read_hole(self.holes[n % len(self.holes)]))
 
@@ -85,6 +85,11 @@ class ValidationCrops(Dataset):
 def _order(seed: int, stage: int, rounds: int, count: int) -> np.ndarray:
     """Return the order in which one pass visits `count` photographs."""
     return np.random.default_rng((seed, stage, 0, rounds)).permutation(count)
+
+
+def _least_side(data: Data) -> float:
+    """Return the least shorter side of a photograph whose crops need not be enlarged."""
+    return data.size / data.crop[0]
 
 
 def _mask_paths(split: str) -> list[Path]:

@@ -1,0 +1,52 @@
+"""The stage `watch`: lines by which the pipeline notices a change in folders of the user's.
+
+python -m pconv.data.watch
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import chain
+
+from pconv.data.folders import find_files, fingerprint
+from pconv.data.manifest import photograph_folder
+from pconv.data.sources import SOURCES
+from pconv.errors import PConvError
+from pconv.files import write_file
+from pconv.params import Data, Masks, load_params
+from pconv.project import project_root, watch_folder
+
+NONE = "no folder"  # nothing of the user's is read
+
+
+def watch_photographs(data: Data) -> str:
+    """Return a line that changes with the photographs in data.folder. Raises ImageError as the sources do."""
+    if data.source == "packaged":
+        return NONE
+    folder = photograph_folder(data, "train")
+    return fingerprint(folder, chain.from_iterable(SOURCES[data.source](folder).splits.values()))
+
+
+def watch_masks(masks: Masks) -> str:
+    """Return a line that changes with the files in masks.folder. Raises ImageError if it cannot be searched."""
+    if masks.folder is None:
+        return NONE
+    folder = project_root() / masks.folder
+    names, _ = find_files(folder, "masks.folder", "masks" if masks.source == "folder" else "frames")
+    return fingerprint(folder, names)
+
+
+def main() -> None:
+    """Write the lines to data/watched/."""
+    params = load_params()
+    lines = {"photographs": watch_photographs(params.data), "masks": watch_masks(params.masks)}
+    watch_folder().mkdir(parents=True, exist_ok=True)
+    for name, line in lines.items():
+        write_file(watch_folder() / f"{name}.txt", f"{line}\n".encode())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (PConvError, OSError) as error:
+        sys.exit(str(error))
