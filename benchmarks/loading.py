@@ -5,7 +5,8 @@
 
 The same training step takes its batches in turn from the data loader, as training does, and from memory. Also measured
 are the samples a second that one core makes, with decoded photographs kept as in training and with each decoded anew;
-those that the loader makes with its processes; and the speed of two decoders on the project's JPEG files, on one core.
+those that the loader makes with its processes; and, on one core, the speed of two decoders on the project's JPEG files,
+and of decoding large ones at a fraction of their size.
 The photographs and masks are those of the project: run `dvc repro images masks` with the same parameters first.
 """
 
@@ -20,10 +21,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from common import changed, machine, record, turns, wait
+from common import changed, machine, ratio, record, turns, wait
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from pconv.data.manifest import DECODED, read_manifest
+from pconv.data.decoding import decode_for_crops
+from pconv.data.manifest import DECODED, read_manifest, read_photograph
 from pconv.hardware import keep_memory
 from pconv.params import Params, load_params
 from pconv.training.loading import TrainingCrops
@@ -79,6 +81,28 @@ def decoders(params: Params) -> dict:
     return {name: pixels / 1e6 / float(np.median(s)) for name, s in seconds.items()} if encoded else {}
 
 
+def large_photographs(params: Params) -> dict:
+    """Return how much faster JPEG files of 12 megapixels, as cameras write them, are decoded for crops than whole.
+
+    A crop of the least share of such a photograph's shorter side is then still no smaller than the network's.
+    """
+    width, height = 4000, 3000
+    images = (read_photograph(photograph) for photograph in read_manifest(params.data, "train")[:5])
+    enlarged = (cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in images)
+    encoded = [cv2.imencode(".jpg", image)[1].tobytes() for image in enlarged]
+    least = params.data.size / params.data.crop[0]
+    calls = {
+        "for crops": lambda: [decode_for_crops(one, "photograph", least) for one in encoded],
+        "whole": lambda: [decode_for_crops(one, "photograph", np.inf) for one in encoded],
+    }
+    seconds = turns(calls, 5, torch.device("cpu"))
+    return {
+        "least side, px": least,
+        "ms for crops": 1000 * float(np.median(seconds["for crops"])) / len(encoded),
+        "times as fast as whole": 1 / ratio(seconds, "for crops", "whole"),
+    }
+
+
 @contextmanager
 def one_thread():
     """Use one thread, as a loader process does."""
@@ -117,6 +141,7 @@ def measure(params: Params, options) -> dict:
             "samples/s of one core": one_core(params, 200, keep=True),
             "samples/s of one core, each photograph decoded anew": one_core(params, 200, keep=False),
             "JPEG, megapixels/s of one core": decoders(params),
+            "JPEG of 12 megapixels, one core": large_photographs(params),
         }
     return {
         "machine": machine(trainer.hardware.device),

@@ -97,6 +97,16 @@ def test_the_authors_layer_may_be_missing_and_that_is_said(tiny):
     assert done.returncode == 1 and "nowhere.py: no such file; it is models/partialconv2d.py of a clone" in done.stderr
 
 
+def test_listing_looks_again_at_what_changed_alone(tiny):
+    done = run("listing", "--files", 2000, folder=tiny.folder)
+    assert not done.returncode, done.stderr
+    found = json.loads((tiny.folder / "reports/benchmarks.json").read_text())["listing"]
+    assert found["files"] == 2000
+    for turn in ("all new", "none changed", "one in a thousand changed"):
+        assert found[turn]["files/s"] == 2000 / (found[turn]["watch, s"] + found[turn]["images, s"])
+        assert 0.02 < found[turn]["memory, GB"] < 2
+
+
 def test_step_loading_checkpoints_and_their_figure(tiny, authors):
     """Sections stand beside each other in one file, and the figure shows them."""
     tiny.set(train__precision="bfloat16")
@@ -109,7 +119,8 @@ def test_step_loading_checkpoints_and_their_figure(tiny, authors):
     step = found["step, cpu, 32 px, bfloat16"]
     assert step["precision"] == "bfloat16" and step["straightforward layer"] == "the authors'"
     assert step["times the straightforward step"] > 0 and 0 < step["share of that"] < 1
-    assert 0 < found["loading, cpu, folder, 32 px, 0 workers"]["files to memory"]
+    loading = found["loading, cpu, folder, 32 px, 0 workers"]
+    assert 0 < loading["files to memory"] and 0 < loading["JPEG of 12 megapixels, one core"]["ms for crops"]
     done = run("checkpoints", "--params", "params.yaml", "--turns", 2, folder=tiny.folder)
     assert done.returncode == 0, done.stderr
     assert results(tiny)["checkpoints"]["seconds between"] == 1000

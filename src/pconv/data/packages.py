@@ -34,9 +34,10 @@ def unpack(split: str, folder: Path) -> list[str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     packaged = _packaged(split)
-    for name, (package, source) in packaged.items():
+    for name, row in packaged.items():
+        source = _source(row)
         if not source.is_file():
-            raise ImageError(f"{package} does not bring {source}; install the versions in requirements.lock")
+            raise ImageError(f"{row.package} does not bring {source}; install the versions in requirements.lock")
         if not os.path.lexists(folder / name):
             write_file(folder / name, source.read_bytes())
         elif not _is_copy(folder / name, source):
@@ -50,8 +51,8 @@ def unpack(split: str, folder: Path) -> list[str]:
 def remove_unpacked(split: str, folder: Path) -> None:
     """Remove what `unpack` copied into a folder, and nothing else; the folder is there afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (_, source) in _packaged(split).items():
-        if _is_copy(folder / name, source):
+    for name, row in _packaged(split).items():
+        if os.path.lexists(folder / name) and _is_copy(folder / name, _source(row)):
             (folder / name).unlink()
 
 
@@ -61,10 +62,14 @@ def packaged_photographs() -> list[Packaged]:
         return [Packaged(**row) for row in csv.DictReader(file)]
 
 
-def _packaged(split: str) -> dict[str, tuple[str, Path]]:
-    """Return the packaged photographs of a split: file name -> package and file there."""
-    rows = (row for row in packaged_photographs() if row.split == split)
-    return {row.name + Path(row.file).suffix: (row.package, files(row.package) / row.file) for row in rows}
+def _packaged(split: str) -> dict[str, Packaged]:
+    """Return the packaged photographs of a split by the names of their copies."""
+    return {row.name + Path(row.file).suffix: row for row in packaged_photographs() if row.split == split}
+
+
+def _source(row: Packaged) -> Path:
+    """Return the path of a packaged photograph; its package is imported for it, which may take a second."""
+    return files(row.package) / row.file
 
 
 def _is_copy(path: Path, source: Path) -> bool:
