@@ -63,7 +63,10 @@ def split_in_part(folder: Path, *names: str) -> None:
 
 
 table(KIND, split_in_part, {
-    "two of three splits": ("train/a.png", "test/d.png", r"photographs holds test and train but no folder for val"),
+    "val and test without train": ("val/a.png", "test/d.png", r"holds test and val but no folder for train"),
+    "two of three splits and another folder": (
+        "train/a.png", "test/d.png", "vla/c.png", r"photographs holds test and train but no folder for val"
+    ),
     "one of three splits": ("train/a.png", "train/b.png", r"holds train but no folder for val, test"),
     "a split misspelt": ("train/a.png", "val/c.png", "tset/d.png", r"holds train and val but no folder for test"),
     "a split twice": (*SPLIT, "training/e.png", r"more than one for train"),
@@ -71,6 +74,27 @@ table(KIND, split_in_part, {
     "one photograph": ("a.png", r"none of the 1 photographs in .* fell to"),
     "no photograph": ("notes/a.ppm", r"none of the 1 photographs"),
 })  # fmt: skip
+
+
+@right(KIND, "two of three splits, as in ImageNet")
+def _(folder):
+    names = [f"train/{n}.png" for n in range(60)]
+    fill(folder, *names, "val/d.png")
+    found = listed()
+    assert found["test"] == ["val/d.png"] and 0 < len(found["val"]) < 20 and not found["rejected"]
+    assert sorted(found["train"] + found["val"]) == sorted(names)
+
+
+@refused(KIND, "Imagenette, of which much is missing", r"holds 2 photographs of train, not 9,469: .* extract it again")
+def _(folder):
+    fill(folder, *(f"imagenette2-320/{split}/n01440764/{n}.JPEG" for split in ("train", "val") for n in range(2)))
+    write_manifests(Data(source="imagenette", folder="photographs"))
+
+
+@refused(KIND, "ImageNet without its archives", r"photographs: ImageNet: The archive ILSVRC2012_devkit_t12\.tar\.gz")
+def _(folder):
+    fill(folder, *SPLIT)
+    write_manifests(Data(source="imagenet", folder="photographs"))
 
 
 @refused(KIND, "an empty folder", r"data\.folder: none of the 0 photographs")
@@ -112,6 +136,32 @@ for name in ("data/images", "data", ".", "data/masks/train", ".."):
         (folder / "data/images").mkdir(parents=True)
         (folder / "data/masks/train").mkdir(parents=True)
         listed(name)
+
+
+# What was seen before
+
+
+def remember(folder: Path, change) -> None:
+    """List a folder, change what was kept of it, and list it again."""
+    fill(folder, *SPLIT)
+    as_given(listed())
+    change(folder / "data/seen.sqlite")
+    as_given(listed())
+
+
+def halve(path: Path) -> None:
+    """Cut a file in the middle."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+table(KIND, remember, {
+    "what was seen is deleted": (Path.unlink, None),
+    "what was seen is empty": (lambda path: path.write_bytes(b""), None),
+    "what was seen is no database": (lambda path: path.write_text("seen"), None),
+    "what was seen is cut in the middle": (halve, None),
+    "what was seen is a folder": (lambda path: [path.unlink(), path.mkdir()], r"seen\.sqlite: not a file; move it"),
+    "what was seen is a FIFO": (lambda path: [path.unlink(), os.mkfifo(path)], r"seen\.sqlite: not a file; move it"),
+})  # fmt: skip
 
 
 # Leaks

@@ -160,7 +160,7 @@ def _(folder):
     draw(max_pixels=900)
 
 
-@refused(KIND, "masks without a folder to validate", r"masks\.folder: .*no folder for val; name the splits")
+@refused(KIND, "masks without a folder to validate", r"masks\.folder: .*is left for val; add masks")
 def _(folder):
     for path in (masks(folder) / "val").iterdir():
         path.unlink()

@@ -37,9 +37,9 @@ def find_photographs(folder: Path, key: str = "data.folder", what: str = "photog
     key, what: the parameter that names the folder, and what lies in it, for messages: masks of one's own are found and
     split in the same way.
 
-    Subfolders named train, val and test, in this or another spelling, are the splits. If there is one besides train
-    alone, as in ImageNet, it is the test set, and a hash of the path sends 5 % of train to val. Without such subfolders
-    the hash sends each photograph to train (90 %), val or test (5 % each), so that adding some moves no other.
+    Subfolders named train, val and test, in this or another spelling, are the splits. If all photographs are in train
+    and one other, as in ImageNet, that is the test set, and a hash of the path sends 5 % of train to val. Without such
+    subfolders the hash sends each photograph to train (90 %), val or test (5 % each): adding some moves no other.
 
     Raises ImageError if the folder is not there, cannot be searched or lies inside or above the project's data/, and
     if subfolders look like splits but it is not clear which each is.
@@ -181,8 +181,10 @@ def _split_folders(folder: Path, names: list[str], key: str, what: str) -> dict[
     parents = _looking_like_splits(names)
     top = parents.pop("", {})
     found = {split: name for split in SPLITS for name, splits in top.items() if splits == [split]}
-    if top and len(found) == len(top) and "train" in found and len(found) > 1:
-        return found if "test" in found else {"train": found["train"], "test": found["val"]}
+    if len(found) == len(top) == len(SPLITS):
+        return found
+    if len(found) == len(top) == 2 and "train" in found and _nothing_beside(names, found.values()):
+        return {"train": found["train"], "test": found.get("test") or found["val"]}
     if top:
         raise ImageError(_remedy(folder, top, key, what))
     for parent, below in sorted(parents.items()):
@@ -192,6 +194,11 @@ def _split_folders(folder: Path, names: list[str], key: str, what: str) -> dict[
                 f"{key} to that folder, or rename them if they are none"
             )
     return {}
+
+
+def _nothing_beside(names: Iterable[str], folders: Iterable[str]) -> bool:
+    """Tell whether all files lie in these top subfolders: another folder may be a split whose name is misspelt."""
+    return {name.partition("/")[0] for name in names} == set(folders)
 
 
 def _looking_like_splits(names: list[str]) -> dict[str, dict[str, list[str]]]:

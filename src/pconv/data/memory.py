@@ -89,6 +89,8 @@ def open_memory(path: Path, rules: str) -> Iterator[Memory]:
 
     Raises ImageError with the path if it cannot be used, now or later.
     """
+    if path.exists() and not path.is_file():
+        raise ImageError(f"{path}: not a file; move it away")
     try:
         memory = Memory(path, rules)
     except sqlite3.DatabaseError:
