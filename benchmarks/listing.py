@@ -45,20 +45,27 @@ print(watched - began, done - watched, int(peak) * 1024)
 """
 
 
-def photograph(rng: np.random.Generator) -> bytes:
-    """Return a JPEG file of 256 x 256 px with structure at all scales."""
-    layers = (rng.standard_normal((side, side, 3), np.float32) for side in (3, 9, 33, 129))
-    image = sum(cv2.resize(layer, (256, 256), interpolation=cv2.INTER_CUBIC) for layer in layers)
-    return cv2.imencode(".jpg", np.clip(128 + 30 * image, 0, 255).astype(np.uint8))[1].tobytes()
+def texture(rng: np.random.Generator, side: int = 4096) -> np.ndarray:
+    """Return a picture (side, side, 3) with structure at all scales, from which photographs are cut."""
+    layers = (rng.standard_normal((side // step, side // step, 3), np.float32) for step in (128, 32, 8, 2))
+    image = sum(cv2.resize(layer, (side, side), interpolation=cv2.INTER_CUBIC) for layer in layers)
+    return np.clip(128 + 30 * image, 0, 255).astype(np.uint8)
+
+
+def photograph(whole: np.ndarray, rng: np.random.Generator) -> bytes:
+    """Return a JPEG file of 256 x 256 px, brighter or darker than what it is cut from."""
+    top, left = rng.integers(len(whole) - 256, size=2)
+    image = cv2.convertScaleAbs(whole[top : top + 256, left : left + 256], alpha=rng.uniform(0.5, 1.5))
+    return cv2.imencode(".jpg", image)[1].tobytes()
 
 
 def write_photographs(folder: Path, count: int) -> None:
     """Write photographs of 100 classes: 98 % to train, the others to test, as in Places365."""
-    rng = np.random.default_rng(0)
+    whole = texture(rng := np.random.default_rng(0))
     for n in range(count):
         path = folder / ("val" if n % 50 == 49 else "train") / f"{n % 100:02}" / f"{n:08}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(photograph(rng))
+        path.write_bytes(photograph(whole, rng))
 
 
 def run(project: Path) -> dict:
@@ -98,9 +105,9 @@ def main() -> None:
         values["data"] |= {"source": "folder", "folder": "photographs"}
         (project / "params.yaml").write_text(json.dumps(values))
         results = {"all new": run(project), "none changed": run(project)}
-        rng = np.random.default_rng(1)
+        whole = texture(rng := np.random.default_rng(1))
         for path in sorted(folder.glob("train/*/*000.jpg")):
-            path.write_bytes(photograph(rng))
+            path.write_bytes(photograph(whole, rng))
         results["one in a thousand changed"] = run(project)
         database = (project / "data" / "seen.sqlite").stat().st_size
     factor = PLACES / count
