@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +62,36 @@ def describe(holes: Iterable[np.ndarray]) -> dict[str, float]:
         for hole in holes
     ]
     return pd.DataFrame(rows).mean().to_dict()
+
+
+class Transfer(NamedTuple):
+    """What networks that were trained with masks of one source reach on those of all, by benchmarks/transfer.py."""
+
+    psnr: pd.DataFrame  # dB, means over seeds: a row for each source to train with, a column for each to measure with
+    losses: pd.DataFrame  # dB, to the network that was trained with the column's masks
+    spread: float  # dB, the largest standard deviation over seeds
+    about: dict  # sizes and numbers
+
+
+def read_transfer(path: Path) -> Transfer:
+    """Read reports/transfer.json."""
+    about = json.loads(path.read_text(encoding="utf-8"))
+    each = pd.DataFrame(about.pop("psnr")).T  # lists over the seeds
+    psnr = each.map(np.mean).rename_axis(index="trained with", columns="measured with")
+    spread = each.map(lambda values: np.std(values, ddof=1)).to_numpy().max()
+    return Transfer(psnr, np.diag(psnr) - psnr, float(spread), about)
+
+
+def describe_transfer(transfer: Transfer) -> str:
+    """Say in a sentence what training with masks of another source costs."""
+    losses, sources = transfer.losses, transfer.losses.columns
+    pairs = [(float(losses.loc[a, b]), a, b) for a in sources for b in sources if a != b]
+    (least, *_), (most, a, b) = min(pairs), max(pairs)
+    return (
+        f"Another source costs between {least:.2f} and {most:.2f} dB, most where a network trained with {a} is "
+        f"measured with {b}; over the {len(transfer.about['seeds'])} seeds a figure varies by at most "
+        f"{transfer.spread:.2f} dB (standard deviation)."
+    )
 
 
 def write_captions(folder: Path, size: int = 512) -> None:
