@@ -26,7 +26,7 @@ from pconv.data.manifest import manifest_path, read_manifest
 from pconv.evaluate import MEAN, MEASURES, OURS, evaluate
 from pconv.params import Params, load_params
 from pconv.project import project_root
-from pconv.studies.evaluate import CROP_COLUMNS
+from pconv.studies.evaluate import CROP_COLUMNS, write_crops
 from pconv.tensors import read_tensors
 from pconv.unet import load_model, save_model
 
@@ -59,9 +59,7 @@ def measure(folder: Path, prefix: str) -> None:
         weights = folder / f"{layer}.safetensors"
         if weights.is_file():
             path = folder / f"{prefix}{name}-{params.data.size}.csv"
-            measured(params, weights, path, CLASSICAL if layer == "partial" else []).to_csv(
-                path, index=False, float_format="%.6f"
-            )
+            write_crops(measured(params, weights, path, CLASSICAL if layer == "partial" else []), path)
             print(path)
 
 

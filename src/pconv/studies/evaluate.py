@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -327,9 +328,9 @@ def _spread(mean: float, std: float, measure: str) -> str:
     return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if std == std else "")  # no deviation of a single crop
 
 
-def write_crops(table: pd.DataFrame) -> None:
-    """Write reports/metrics/crops.csv: a row per method and crop, numbers with six decimals."""
-    path = metric_folder() / "crops.csv"
+def write_crops(table: pd.DataFrame, path: Path | None = None) -> None:
+    """Write a row per method and crop, numbers with six decimals: by default reports/metrics/crops.csv."""
+    path = path or metric_folder() / "crops.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = table[[*CROP_COLUMNS, *MEASURES]]
     rows.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")

@@ -35,8 +35,7 @@ def read_samples(stage: int) -> dict[int, Tensor]:
 def film(result: Result, params: Params) -> list[tuple[str, Tensor]]:
     """Return titled pictures (3, H, W) uint8: the last sample as both stages filled it, at the end of stage 2."""
     steps = params.train.stage1.epochs * params.train.stage1.steps
-    filled = {step: pictures for step, pictures in read_samples(1).items()}
-    filled |= {steps + step: pictures for step, pictures in result.samples.items() if step > 0}
+    filled = read_samples(1) | {steps + step: pictures for step, pictures in result.samples.items() if step > 0}
     return [(f"step {step:,}", pictures[-1].to(torch.uint8)) for step, pictures in filled.items()]
 
 
