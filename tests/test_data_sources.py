@@ -96,7 +96,7 @@ def names(found):
 
 
 def test_the_parameters_offer_all_sources_and_no_other():
-    assert set(get_args(ImageSource)) == {"packaged", *SOURCES}
+    assert set(get_args(ImageSource)) == {"packaged", "webdataset", *SOURCES}
 
 
 # Imagenette

@@ -48,8 +48,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-ImageSource = Literal[  # as pconv.data.sources.SOURCES, besides packaged
-    "packaged", "folder", "imagenette", "imagenet", "places365", "places365-small"
+ImageSource = Literal[  # as pconv.data.sources.SOURCES, besides packaged and webdataset
+    "packaged", "folder", "imagenette", "imagenet", "places365", "places365-small", "webdataset"
 ]
 
 
@@ -59,12 +59,14 @@ class Data(Section):
     source: ImageSource = Field(
         "packaged",
         description="Where the photographs come from: installed packages, a folder of your own, or one of "
-        "torchvision's data sets, downloaded where that is possible. places365-small has 256 x 256 px.",
+        "torchvision's data sets, downloaded where that is possible, or shards, here or by URL, as webdataset writes "
+        "them. places365-small has 256 x 256 px.",
     )
     folder: str | None = Field(
         None,
         description="The path of the folder of photographs, searched with its subfolders, or where the data set is or "
-        "shall be; null if source is packaged.",
+        "shall be, or of webdataset's shards, which may also be paths or URLs with braces, "
+        "https://host/places/{train,val,test}/{0000..0099}.tar; null if source is packaged.",
     )
     check: Literal["header", "decode"] = Field(
         "header",

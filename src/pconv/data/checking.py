@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -31,21 +32,37 @@ def look_at_all(paths: Sequence[str], data: Data, memory: Memory | None = None) 
     Those that the memory knows are not looked at, and it keeps what is seen of the others.
     """
     found = []
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore")  # Pillow's, about metadata that nobody reads
-        with Progress(desc="photographs", total=len(paths), delay=2) as progress:
-            for start in range(0, len(paths), BATCH):
-                batch = paths[start : start + BATCH]
-                states = {path: file_state(path) for path in batch}
-                known = memory.recall(states) if memory else {}
-                new = [path for path in batch if path not in known]
-                seen = dict(zip(new, pool.map(lambda path: _look(path, data), new), strict=True))
-                if memory and seen:
-                    memory.keep(seen, states)
-                known |= seen
-                found += [known[path] for path in batch]
-                progress.update(len(batch))
+    with looking() as pool, Progress(desc="photographs", total=len(paths), delay=2) as progress:
+        for start in range(0, len(paths), BATCH):
+            states = {path: file_state(path) for path in paths[start : start + BATCH]}
+            found += look_at_some(states, read_bytes, data, pool, memory)
+            progress.update(len(states))
     return found
+
+
+@contextmanager
+def looking() -> Iterator[ThreadPoolExecutor]:
+    """Give threads to look at photographs, while Pillow says nothing about metadata that nobody reads."""
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")
+        yield pool
+
+
+def look_at_some(
+    states: dict[str, tuple[int, int] | None],
+    read: Callable[[str], bytes],
+    data: Data,
+    pool: ThreadPoolExecutor,
+    memory: Memory | None,
+) -> list[Seen | ImageError]:
+    """Look at photographs that can be read by their paths, given with the states by which the memory knows them."""
+    known = memory.recall(states) if memory else {}
+    new = [path for path in states if path not in known]
+    seen = dict(zip(new, pool.map(lambda path: _look(path, read, data), new), strict=True))
+    if memory and seen:
+        memory.keep(seen, states)
+    known |= seen
+    return [known[path] for path in states]
 
 
 def rules(data: Data) -> str:
@@ -57,16 +74,16 @@ def rules(data: Data) -> str:
     return " ".join(map(str, (*settings, cv2.__version__, PIL.__version__, digest.hexdigest())))
 
 
-def _look(path: str, data: Data) -> Seen | ImageError:
+def _look(path: str, read: Callable[[str], bytes], data: Data) -> Seen | ImageError:
     try:
-        return look(path, data)
+        return look(path, data, read)
     except ImageError as error:
         return error
 
 
-def look(path: str, data: Data) -> Seen:
+def look(path: str, data: Data, read: Callable[[str], bytes] = read_bytes) -> Seen:
     """Look at one photograph. Raises ImageError with its path and the reason if it cannot be used."""
-    encoded = read_bytes(path)
+    encoded = read(path)
     header = open_photograph(encoded, path, data.max_pixels)
     if min(header.size) < data.min_side:
         raise ImageError(f"{path}: {header.width} x {header.height} px, less than data.min_side = {data.min_side}")

@@ -85,14 +85,16 @@ def _notes(splits: dict, folders: dict[str, str], names: list[str], again: list[
         yield f"links to folders that are searched anyway, or to the project's data/, are not followed: {some}"
 
 
-def find_files(folder: Path, key: str = "data.folder", what: str = "photographs") -> tuple[list[str], list[str]]:
+def find_files(
+    folder: Path, key: str = "data.folder", what: str = "photographs", suffixes: tuple[str, ...] = SUFFIXES
+) -> tuple[list[str], list[str]]:
     """Return the paths, in a folder, of what has the suffix of a photograph, and links that were not followed; sorted.
 
     Raises ImageError if the folder is not there, cannot be searched or lies inside or above the project's data/.
     """
     check_place(folder, key, what)
     again: list[str] = []
-    return sorted(_search(folder, again, key)), sorted(again)
+    return sorted(_search(folder, again, key, suffixes)), sorted(again)
 
 
 def fingerprint(folder: Path, names: Iterable[str]) -> str:
@@ -127,8 +129,8 @@ def check_place(folder: Path, key: str = "data.folder", what: str = "photographs
         )
 
 
-def _search(folder: Path, again: list[str], key: str) -> Iterable[str]:
-    """Yield the path of each file with the suffix of a photograph; follow links to folders, but into no folder twice.
+def _search(folder: Path, again: list[str], key: str, suffixes: tuple[str, ...]) -> Iterable[str]:
+    """Yield the path of each file with one of the suffixes; follow links to folders, but into no folder twice.
 
     Hidden files and folders are passed over. Links come after all real folders, so that a photograph is found where it
     lies before it is found through a link. Those that lead to a folder searched before, or to the project's data/, are
@@ -149,7 +151,7 @@ def _search(folder: Path, again: list[str], key: str) -> Iterable[str]:
                 folders.append(name)
             elif os.path.isdir(entry.path):
                 links.append(name)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+            elif os.path.splitext(entry.name)[1].lower() in suffixes:
                 yield name
 
 
@@ -210,10 +212,15 @@ def _looking_like_splits(names: list[str]) -> dict[str, dict[str, list[str]]]:
             folder = os.path.dirname(folder)
     found: dict[str, dict[str, list[str]]] = {}
     for parent, name in (os.path.split(path) for path in folders):
-        words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
-        if splits := [split for split in SPLITS if any(re.fullmatch(f"({WORDS[split]}){ENDINGS}", w) for w in words)]:
+        if splits := split_words(name):
             found.setdefault(parent, {})[name] = splits
     return found
+
+
+def split_words(name: str) -> list[str]:
+    """Return the splits for which a name holds a word."""
+    words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+    return [split for split in SPLITS if any(re.fullmatch(f"({WORDS[split]}){ENDINGS}", word) for word in words)]
 
 
 def _remedy(folder: Path, top: dict[str, list[str]], key: str, what: str) -> str:

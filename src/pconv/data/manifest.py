@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import sys
+import time
 from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
@@ -18,12 +20,14 @@ import numpy as np
 
 from pconv.data.cache import ArrayCache
 from pconv.data.decoding import ImageError, decode_for_crops, read_bytes
+from pconv.data.shards import is_url, read_member
 from pconv.errors import cut
 from pconv.files import open_file, write_file
 from pconv.params import Data
 from pconv.project import image_folder, project_root
 
 COLUMNS = ("path", "bytes", "sha256")
+SHARD_COLUMNS = (*COLUMNS, "shard", "offset")
 DECODED = ArrayCache(64 * 2**20)  # holds all the packaged ones that train; of thousands none comes back soon
 REMEDY = "run `dvc repro images` to list the photographs as they are now"
 
@@ -32,13 +36,15 @@ class Photograph(NamedTuple):
     """A photograph as it was when it was listed."""
 
     folder: Path
-    name: str  # its path in the folder
+    name: str  # its path in the folder, or in the shard
     bytes: int
     sha256: str
+    shard: str = ""  # the path in the folder, or the URL, of the tar file that holds it, if one does
+    offset: int = 0  # of its first byte there
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Where it is, if it is a file."""
         return self.folder / self.name
 
 
@@ -49,7 +55,10 @@ def manifest_path(split: str) -> Path:
 
 def photograph_folder(data: Data, split: str) -> Path:
     """Return the folder that the paths in the list of a split start from."""
-    return image_folder() / "packaged" / split if data.source == "packaged" else project_root() / data.folder
+    if data.source == "packaged":
+        return image_folder() / "packaged" / split
+    folder = project_root() / data.folder
+    return folder if data.source != "webdataset" or os.path.isdir(folder) else project_root()
 
 
 def read_manifest(data: Data, split: str) -> list[Photograph]:
@@ -62,9 +71,10 @@ def read_manifest(data: Data, split: str) -> list[Photograph]:
         with open_file(path) as file:
             text = file.read().decode("utf-8", "surrogateescape")  # names of files are bytes
         rows = csv.reader(StringIO(text, newline=""), strict=True)
-        if tuple(next(rows)) != COLUMNS:
+        columns = SHARD_COLUMNS if data.source == "webdataset" else COLUMNS
+        if tuple(next(rows)) != columns:
             raise ValueError("other columns")
-        found = [Photograph(folder, name, int(size), sha256) for name, size, sha256 in rows]
+        found = [_photograph(folder, row) for row in rows]
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; `dvc repro images` writes it") from None
     except OSError as error:
@@ -76,9 +86,20 @@ def read_manifest(data: Data, split: str) -> list[Photograph]:
     return found
 
 
+def _photograph(folder: Path, row: list[str]) -> Photograph:
+    """Return what a row of a list says. Raises ValueError if it cannot be one."""
+    name, size, sha256, *place = row
+    if not place:
+        return Photograph(folder, name, int(size), sha256)
+    shard, offset = place
+    return Photograph(folder, name, int(size), sha256, sys.intern(shard), int(offset))
+
+
 def write_manifest(split: str, photographs: Iterable[Photograph]) -> None:
     """Write the list of a split, whole or not at all."""
-    write_rows(manifest_path(split), COLUMNS, (photograph[1:] for photograph in photographs))
+    photographs = list(photographs)
+    columns = SHARD_COLUMNS if photographs[0].shard else COLUMNS
+    write_rows(manifest_path(split), columns, (photograph[1 : len(columns) + 1] for photograph in photographs))
 
 
 def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Iterable]) -> None:
@@ -100,6 +121,8 @@ def read_photograph(photograph: Photograph, least_side: float = np.inf) -> np.nd
     Raises ImageError with its path if it cannot be read any more, or has been changed since it was listed.
     """
     path = photograph.path
+    if photograph.shard:
+        return DECODED.get((photograph, least_side), lambda: _read_from_shard(photograph, least_side))
     try:
         found = os.stat(path)
     except OSError as error:
@@ -114,3 +137,14 @@ def _read_listed(photograph: Photograph, least_side: float) -> np.ndarray:
     if len(encoded) != photograph.bytes or hashlib.sha256(encoded).hexdigest() != photograph.sha256:
         raise ImageError(f"{cut(photograph.path, 300)}: changed since it was listed; {REMEDY}")
     return decode_for_crops(encoded, photograph.path, least_side)
+
+
+def _read_from_shard(photograph: Photograph, least_side: float) -> np.ndarray:
+    """Read a photograph in a shard. A shard that was fetched before the photographs were listed is fetched again."""
+    folder, name, size, sha256, shard, offset = photograph
+    where = f"{cut(shard, 300)}: {cut(name, 300)}"
+    for since in (0, time.time()) if is_url(shard) else (0,):
+        encoded = read_member(folder, shard, offset, size, since)
+        if hashlib.sha256(encoded).hexdigest() == sha256:
+            return decode_for_crops(encoded, where, least_side)
+    raise ImageError(f"{where}: changed since it was listed; {REMEDY}")

@@ -10,7 +10,8 @@ from pconv.data.leaks import find_copies
 from pconv.data.manifest import Photograph, photograph_folder, write_manifest, write_rows
 from pconv.data.memory import Seen, open_memory
 from pconv.data.packages import remove_unpacked, unpack
-from pconv.data.sources import SOURCES
+from pconv.data.shard_checking import look_in_shards
+from pconv.data.sources import find
 from pconv.errors import cut
 from pconv.params import Data
 from pconv.progress import say
@@ -27,15 +28,22 @@ def write_manifests(data: Data) -> dict[str, int]:
     than data.max_rejected of all are rejected, and as the sources do.
     """
     names = _find(data)
-    usable, rejected = _look_at(data, names)
+    if data.source == "webdataset":
+        usable, rejected, places = _look_in_shards(data, names)
+    else:
+        (usable, rejected), places = _look_at(data, names), {}
+    count = sum(map(len, usable.values())) + len(rejected)
     _reject_copies(usable, rejected)
     write_rows(image_folder() / "rejected.csv", ("path", "reason"), sorted(rejected.items()))
-    _check_share(data, sum(map(len, names.values())), rejected)
+    _check_share(data, count, rejected)
     for split, photographs in usable.items():
         if not photographs:
             raise ImageError(_none_left(data, split, names))
         folder = photograph_folder(data, split)
-        write_manifest(split, (Photograph(folder, name, *seen[:2]) for name, seen in photographs.items()))
+        listed = (
+            Photograph(folder, name, *seen[:2])._replace(**places.get(name, {})) for name, seen in photographs.items()
+        )
+        write_manifest(split, listed)
     return {split: len(photographs) for split, photographs in usable.items()} | {"rejected": len(rejected)}
 
 
@@ -44,7 +52,7 @@ def _find(data: Data) -> dict[str, list[str]]:
     packaged = {split: image_folder() / "packaged" / split for split in SPLITS}
     if data.source == "packaged":
         return {split: unpack(split, folder) for split, folder in packaged.items()}
-    found = SOURCES[data.source](photograph_folder(data, "train"))
+    found = find(data)
     for split, folder in packaged.items():
         remove_unpacked(split, folder)
     for note in found.notes:
@@ -67,6 +75,24 @@ def _look_at(data: Data, names: dict[str, list[str]]) -> tuple[dict[str, Usable]
         else:
             usable[split][name] = seen
     return usable, rejected
+
+
+def _look_in_shards(data: Data, names: dict[str, list[str]]) -> tuple[dict[str, Usable], dict[str, str], dict]:
+    """Return the same of the photographs in shards, by the names of shard and photograph, and the places of all."""
+    usable: dict[str, Usable] = {split: {} for split in SPLITS}
+    rejected: dict[str, str] = {}
+    places: dict[str, dict] = {}
+    split_of = {shard: split for split in SPLITS for shard in names[split]}
+    folder = photograph_folder(data, "train")
+    with open_memory(memory_path(), rules(data)) as memory:
+        for shard, member, seen in look_in_shards(list(split_of), folder, data, memory):
+            path = f"{shard}/{member.name}"
+            if isinstance(seen, ImageError):
+                rejected[path] = str(seen).removeprefix(f"{folder / shard}/{member.name}: ")
+            else:
+                usable[split_of[shard]][path] = seen
+                places[path] = {"name": member.name, "shard": shard, "offset": member.offset}
+    return usable, rejected, places
 
 
 def _reject_copies(usable: dict[str, Usable], rejected: dict[str, str]) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from pconv.data.decoding import ImageError
 from pconv.data.folders import Found, check_place, find_files, find_photographs, take_validation
+from pconv.data.manifest import photograph_folder
+from pconv.data.shardlists import find_shards
 from pconv.errors import cut
+from pconv.params import Data
 
 IMAGENETTE = {"train": 9_469, "val": 3_925}  # photographs
 IMAGENET = {"train": 1_281_167, "val": 50_000}
@@ -64,6 +67,13 @@ SOURCES: dict[str, Callable[[Path], Found]] = {
     "places365": places365,
     "places365-small": places365_small,
 }
+
+
+def find(data: Data) -> Found:
+    """Find the photographs of data.source, or the shards that they are in. Raises ImageError as the sources do."""
+    if data.source == "webdataset":
+        return find_shards(data.folder)  # paths and URLs, not always a folder
+    return SOURCES[data.source](photograph_folder(data, "train"))
 
 
 def _made(folder: Path, kind: Callable, **options):

@@ -10,7 +10,8 @@ from itertools import chain
 
 from pconv.data.folders import find_files, fingerprint
 from pconv.data.manifest import photograph_folder
-from pconv.data.sources import SOURCES
+from pconv.data.shardlists import watch_shards
+from pconv.data.sources import find
 from pconv.errors import PConvError
 from pconv.files import write_file
 from pconv.params import Data, Masks, load_params
@@ -23,8 +24,8 @@ def watch_photographs(data: Data) -> str:
     """Return a line that changes with the photographs in data.folder. Raises ImageError as the sources do."""
     if data.source == "packaged":
         return NONE
-    folder = photograph_folder(data, "train")
-    return fingerprint(folder, chain.from_iterable(SOURCES[data.source](folder).splits.values()))
+    state = fingerprint if data.source != "webdataset" else watch_shards
+    return state(photograph_folder(data, "train"), chain.from_iterable(find(data).splits.values()))
 
 
 def watch_masks(masks: Masks) -> str:

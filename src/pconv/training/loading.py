@@ -10,7 +10,6 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -22,34 +21,39 @@ from torch.utils.data import DataLoader, Dataset
 from pconv.data.crops import random_crop, recolour
 from pconv.data.decoding import ImageError
 from pconv.data.manifest import read_manifest, read_photograph
+from pconv.data.shards import fetch_shard_ahead
 from pconv.hardware import Hardware
 from pconv.masks.convention import MaskError, hole_to_mask
 from pconv.masks.files import read_hole, read_index
 from pconv.params import Data, Params
 from pconv.project import mask_folder
 from pconv.training import TrainingError
+from pconv.training.order import Order
 from pconv.training.state import State
 
 
 class TrainingCrops(Dataset):
     """Sample n: a random crop of a photograph, flipped or not, with a random mask, turned and flipped or not.
 
-    With train.recolour the colours of the crop are changed as well. Every photograph is used once, in random order,
-    before any is used again. Raises ImageError or MaskError, naming the file, for what cannot be used.
+    With train.recolour the colours of the crop are changed as well. Every photograph is used once, in the random order
+    of pconv.training.order, before any is used again. Raises ImageError or MaskError, naming the file, for what cannot
+    be used.
     """
 
     def __init__(self, params: Params, stage: int, count: int):
         self.data, self.key, self.count = params.data, (params.seed, stage), count
         self.recolour = params.train.recolour
         self.photographs = read_manifest(params.data, "train")
+        self.order = Order(params.seed, stage, self.photographs, params.train.batch)
         self.holes = _mask_paths("train")
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, n: int) -> tuple[Tensor, Tensor]:
-        rounds, place = divmod(n, len(self.photographs))
-        photograph = self.photographs[_order(*self.key, rounds, len(self.photographs))[place]]
+        photograph = self.photographs[self.order[n]]
+        if self.order.ahead and n + self.order.ahead < self.count:
+            fetch_shard_ahead(self.photographs[self.order[n + self.order.ahead]].shard)
         rng = np.random.default_rng((*self.key, 1, n))
         image = random_crop(read_photograph(photograph, _least_side(self.data)), self.data.size, self.data.crop, rng)
         hole = read_hole(self.holes[rng.integers(len(self.holes))])
@@ -79,12 +83,6 @@ class ValidationCrops(Dataset):
         image = read_photograph(self.photographs[n % len(self.photographs)], _least_side(self.params.data))
         image = random_crop(image, self.params.data.size, self.params.data.crop, rng)
         return _sample(image, read_hole(self.holes[n % len(self.holes)]))
-
-
-@lru_cache(maxsize=2)
-def _order(seed: int, stage: int, rounds: int, count: int) -> np.ndarray:
-    """Return the order in which one pass visits `count` photographs."""
-    return np.random.default_rng((seed, stage, 0, rounds)).permutation(count)
 
 
 def _least_side(data: Data) -> float:

@@ -36,6 +36,7 @@ CODE = (
     "tensors.py",
     "training/distributed.py",
     "training/loading.py",
+    "training/order.py",
     "training/plan.py",
     "training/state.py",
     "training/step.py",
