@@ -1,5 +1,6 @@
 """Photographs for tests: small, each different from all others, and files that pretend to be some."""
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -28,7 +29,41 @@ def photographs(folder, *names, first=0, **options):
 
 def in_folder(folder, **changes):
     """Parameters for a folder of such photographs."""
-    return Data(source="folder", folder=str(folder), **{"min_side": 8, "max_rejected": 1.0} | changes)
+    return Data(folder=str(folder), **{"source": "folder", "min_side": 8, "max_rejected": 1.0} | changes)
+
+
+def encoded(seed, form="png", **size):
+    """Return a picture as the bytes of a file."""
+    file = io.BytesIO()
+    Image.fromarray(picture(seed, **size)).save(file, form)
+    return file.getvalue()
+
+
+def shard(path, count=4, first=0, **size):
+    """Write a shard with webdataset: pictures of their own, each with a class and words; returns its path."""
+    from webdataset import TarWriter  # it imports PyTorch, which few tests of photographs need
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with TarWriter(str(path)) as writer:
+        for seed in range(first, first + count):
+            words = {"cls": str(seed % 7).encode(), "json": b"{}"}
+            writer.write({"__key__": f"{seed:05d}", "png": encoded(seed, **size), **words})
+    return Path(path)
+
+
+def shards(folder, count=4, **splits):
+    """Write shards of `count` pictures each, as many as are given for each split; returns the folder."""
+    first = 0
+    for split, number in splits.items():
+        for n in range(number):
+            shard(Path(folder) / split / f"{n:04d}.tar", count, first)
+            first += count
+    return folder
+
+
+def in_shards(folder, **changes):
+    """Parameters for such shards."""
+    return in_folder(folder, **{"source": "webdataset"} | changes)
 
 
 def position(height, width):

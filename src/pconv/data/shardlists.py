@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 
 from pconv.data.decoding import ImageError
 from pconv.data.fetching import remote_state
-from pconv.data.folders import Found, check_place, find_files, fingerprint, split_words
+from pconv.data.folders import Found, find_files, fingerprint, split_words
 from pconv.data.shards import is_url
 from pconv.errors import cut
 from pconv.project import SPLITS, project_root
@@ -63,8 +63,8 @@ def _by_name(folder: str, names: list[str]) -> tuple[dict[str, list[str]], list[
         return {"train": beside}, []
     if "train" not in by_split or len(by_split) == 1:
         raise ImageError(
-            f"data.folder: {cut(folder, 300)}: shards for {cut(', '.join(by_split))} only: name the splits train, val "
-            "and test, in the names of the shards or of their folders; if no name has such a word, some are held out"
+            f"data.folder: {cut(folder, 300)}: shards for {', '.join(sorted(by_split))} only: name the splits train, "
+            "val and test, in the names of the shards or of their folders; if none has such a word, some are held out"
         )
     notes = [f"{len(beside):,} shards have no word for a split in their names and are not used"] * bool(beside)
     if "test" not in by_split:
@@ -85,11 +85,12 @@ def _expand(folder: str) -> list[str]:
         raise ImageError(f"data.folder = {cut(folder, 300)}: {cut(error, 200)}") from None
     if len(set(names)) < len(names):
         raise ImageError(f"data.folder = {cut(folder, 300)}: names a shard more than once")
-    for place in sorted({os.path.dirname(name) for name in names if not is_url(name)}):
-        check_place(project_root() / place, what="shards")
     missing = [name for name in names if not is_url(name) and not os.path.isfile(project_root() / name)]
     if missing:
-        raise ImageError(f"data.folder: {len(missing):,} of {len(names):,} shards are no files; {cut(missing[0], 300)}")
+        raise ImageError(
+            f"data.folder: {len(missing):,} of {len(names):,} shards are not there or no files: {cut(missing[0], 300)}"
+            "; a path of a folder or of shards starts at the project, or with /"
+        )
     return sorted(names)
 
 
