@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,8 +28,8 @@ def look_in_shards(
     """Look at the photographs in shards in parallel, with progress.
 
     Yields for each its shard, its place there, and what was seen of it, or why it is rejected. Those that the memory
-    knows are not looked at if their shard is a file that has not changed. Raises ImageError with the name of a shard that
-    cannot be read.
+    knows are not looked at if their shard is a file that has not changed. Raises ImageError with the name of a shard
+    that cannot be read.
     """
     with looking() as pool, Progress(desc="shards", total=len(shards), delay=2) as progress:
         for shard, file in _opened(shards, folder):
@@ -37,13 +38,13 @@ def look_in_shards(
                 for start in range(0, len(members := list_members(file, shard)), BATCH):
                     batch = {f"{folder / shard}/{one.name}": one for one in members[start : start + BATCH]}
                     states = {path: changed and (one.bytes, changed[1]) for path, one in batch.items()}
-                    seen = look_at_some(states, lambda path: _read(file, batch[path]), data, pool, memory)
+                    seen = look_at_some(states, partial(_read, file, batch), data, pool, memory)
                     yield from ((shard, *each) for each in zip(batch.values(), seen, strict=True))
             progress.update()
 
 
-def _read(file: BinaryIO, member: Member) -> bytes:
-    if member.problem:
+def _read(file: BinaryIO, members: dict[str, Member], path: str) -> bytes:
+    if (member := members[path]).problem:
         raise ImageError(member.problem)
     return os.pread(file.fileno(), member.bytes, member.offset)
 
