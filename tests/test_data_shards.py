@@ -11,7 +11,9 @@ import pytest
 from photographs import encoded, in_shards, photographs, picture, shard, shards
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from pconv.data import checking
 from pconv.data import shards as module
+from pconv.data.checking import look
 from pconv.data.decoding import ImageError
 from pconv.data.manifest import DECODED, manifest_path, read_manifest, read_photograph
 from pconv.data.selection import write_manifests
@@ -269,3 +271,21 @@ def test_a_list_of_files_is_none_of_shards(project):
     write_manifests(in_shards("mine", source="folder"))
     with pytest.raises(ImageError, match="train.csv: not a list of photographs; run `dvc repro"):
         read_manifest(in_shards("mine"), "train")
+
+
+def test_photographs_in_a_shard_that_has_not_changed_are_not_looked_at_again(project, monkeypatch):
+    looked = []
+    monkeypatch.setattr(checking, "look", lambda path, *rest: looked.append(path) or look(path, *rest))
+    shards("mine", train=3, val=1, test=1)
+    for change, count in (
+        (lambda: None, 20),
+        (lambda: None, 0),
+        (lambda: os.utime("mine/train/0001.tar", (5, 5)), 4),
+        (lambda: shard("mine/train/0003.tar", first=90), 4),
+        (lambda: (project / "mine/train/0001.tar").unlink(), 0),
+    ):
+        change()
+        looked.clear()
+        before = write_manifests(in_shards("mine"))
+        assert len(looked) == count
+    assert before["train"] == 12

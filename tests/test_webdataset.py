@@ -1,0 +1,100 @@
+"""data.source = webdataset as a whole: params/webdataset.yaml on small shards, in a folder and by URL."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import LOOSE, results
+from photographs import shards
+from repository import ENVIRONMENT, ROOT
+from ruamel.yaml import YAML
+from safetensors.torch import load_file
+from shard_server import serve
+
+from pconv.data.decoding import ImageError
+from pconv.data.manifest import DECODED, read_manifest
+from pconv.masks.sets import write_masks
+from pconv.params import load_params
+from pconv.train import train
+from pconv.training.loading import TrainingCrops
+from pconv.training.trainer import Trainer
+
+
+@pytest.fixture
+def sharded(tiny, monkeypatch):
+    """Return a tiny project with shards as params/webdataset.yaml describes them, and what it trains with."""
+    monkeypatch.setenv("WDS_CACHE", str(tiny / "cache"))
+    shards(tiny / "shards", train=40, val=2, test=1)
+    given = YAML(typ="safe").load(ROOT / "params" / "webdataset.yaml")
+
+    def prepare(folder, **changes):
+        DECODED.clear()
+        data = given["data"] | {"folder": str(folder), **LOOSE, "size": 32}
+        tiny.set(data=data, train__batch=4, **changes)
+        environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT / "src"), "WDS_CACHE": str(tiny / "cache")}
+        for module in ("pconv.data.watch", "pconv.data"):
+            subprocess.run([sys.executable, "-m", module], cwd=tiny.folder, env=environment, check=True)
+        params = load_params(tiny / "params.yaml")
+        write_masks(params)
+        return params
+
+    return tiny, prepare
+
+
+def curves(project):
+    return {name: content for name, content in results(project).items() if name.endswith((".tsv", ".json"))}
+
+
+def test_the_parameters_are_the_papers_but_for_the_batch():
+    ours, paper = (load_params(ROOT / "params" / f"{name}.yaml") for name in ("webdataset", "paper-places2"))
+    for name in ("stage1", "stage2"):
+        one, other = (getattr(params.train, name) for params in (ours, paper))
+        assert one.epochs * one.steps * ours.train.batch == other.epochs * other.steps * paper.train.batch
+        assert (one.lr, one.lr_end) == (other.lr, other.lr_end)
+    differ = {"data": {"source", "folder"}, "train": True}
+    assert ours.model_dump(exclude=differ) == paper.model_dump(exclude=differ)
+
+
+def test_training_on_shards_by_url_is_training_on_shards_in_a_folder(sharded):
+    """To the bit, with loader processes and without, fetched ahead and just in time."""
+    tiny, prepare = sharded
+    params = prepare("shards")
+    assert [len(read_manifest(params.data, split)) for split in ("train", "val", "test")] == [160, 8, 4]
+    assert (tiny / "data/watched/photographs.txt").read_text().startswith("43 files ")
+    train(params, 1)
+    expected, weights = curves(tiny), load_file("models/stage1/last.safetensors")
+    with serve(tiny / "shards") as server:
+        params = prepare(f"{server.url}/{{train/{{0000..0039}},val/{{0000..0001}},test/0000}}.tar", train__workers=2)
+        for path in (tiny / "cache").glob("*.tar"):
+            path.unlink()
+        server.requests.clear()
+        train(params, 1)
+        assert 0 < len(server.requests) < 43 and set(server.requests.values()) == {1}
+    assert curves(tiny) == expected
+    assert all(tensor.equal(weights[name]) for name, tensor in load_file("models/stage1/last.safetensors").items())
+
+
+def test_processes_that_share_a_batch_see_it_as_one_would(sharded):
+    tiny, prepare = sharded
+    params = prepare("shards")
+    trainer = Trainer(params, 1)
+    assert trainer.crops.order.ahead > 0
+    alone = [trainer.crops[n] for n in range(40)]
+    again = TrainingCrops(params, 1, 40)
+    for rank in (1, 0):  # in another order, as by two processes
+        for n in (n for n in range(40) if n % 4 // 2 == rank):
+            assert all(a.equal(b) for a, b in zip(again[n], alone[n], strict=True))
+
+
+def test_a_shard_that_is_gone_stops_training_with_its_name(sharded, capfd):
+    tiny, prepare = sharded
+    with serve(tiny / "shards") as server:
+        params = prepare(f"{server.url}/{{train/{{0000..0039}},val/{{0000..0001}},test/0000}}.tar", train__workers=2)
+        for path in (tiny / "cache").glob("*.tar"):
+            path.unlink()
+        for path in (tiny / "shards/train").iterdir():
+            path.unlink()
+        with pytest.raises(
+            ValueError, match=rf"^{server.url}/train/00..\.tar: its server has no such file, or not for you$"
+        ):
+            train(params, 1)
