@@ -43,6 +43,7 @@ from pconv.training.order import Order
 
 PROCESSES = 2
 CHUNK = 2**14  # bytes that are sent at once
+SLACK = 0.2  # seconds that a server on a busy machine may be late and make up for
 
 
 def write_shards(folder: Path, shards: int, photographs: int, size: int) -> float:
@@ -65,12 +66,14 @@ class Handler(SimpleHTTPRequestHandler):
     """Serves files no faster than the server's link, which all requests share, and counts requests and bytes."""
 
     def copyfile(self, source, outputfile):
+        self.server.counts.update(shards=1)
         while chunk := source.read(CHUNK):
-            with self.server.link:
-                time.sleep(len(chunk) / self.server.speed)
+            with self.server.link:  # free again when all that was sent before has gone through
+                free = max(self.server.free, time.monotonic() - SLACK) + len(chunk) / self.server.speed
+                self.server.free = free
+            time.sleep(max(0, free - time.monotonic()))
             outputfile.write(chunk)
             self.server.counts.update(bytes=len(chunk))
-        self.server.counts.update(shards=1)
 
     def log_message(self, *args):
         pass
@@ -98,7 +101,7 @@ def train(rank: int, params: Params, cache: Path, steps: int, rate: float, plain
 
 def simulate(params: Params, server, link: float, options, plain: bool = False) -> dict:
     """Run the two processes behind a link of so many bytes/s for each."""
-    server.speed, server.counts = PROCESSES * link, Counter()
+    server.speed, server.counts, server.free = PROCESSES * link, Counter(), time.monotonic()
     context = multiprocessing.get_context("fork")
     queue, steps = context.Queue(), round(options.seconds * options.images_per_second * PROCESSES / params.train.batch)
     with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +141,7 @@ def main() -> None:
         size = write_shards(Path(folder), options.shards, options.photographs, options.size)
         handler = partial(Handler, directory=f"{folder}/served")
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        server.speed, server.counts, server.link = 1e9, Counter(), threading.Lock()
+        server.speed, server.counts, server.free, server.link = 1e9, Counter(), 0, threading.Lock()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = (
             f"http://127.0.0.1:{server.server_port}/{{train/{{0000..{options.shards - 1:04d}}},val/0000,test/0000}}.tar"
@@ -151,11 +154,9 @@ def main() -> None:
         write_manifests(params.data)
         write_masks(params)
         rate, need = options.images_per_second, options.images_per_second * size
-        print(
-            f"{len(read_manifest(params.data, 'train')):,} photographs of {size / 1e3:.1f} KB, {options.photographs} in a "
-            f"shard; on paper {rate:g} images/s need {need / 1e6:.2f} MB/s and {rate / options.photographs:.2f} shards/s; "
-            f"as files, {rate:g} files/s"
-        )
+        count = len(read_manifest(params.data, "train"))
+        print(f"{count:,} photographs of {size / 1e3:.1f} KB, {options.photographs} in a shard")
+        print(f"on paper {rate:g} images/s are {need / 1e6:.2f} MB/s and {rate / options.photographs:.2f} shards/s")
         print("| link, times that | MB/s | shards/s | images/s | KB fetched for an image | first batch after |")
         print("|---|---|---|---|---|---|")
         for times, plain in [*((times, False) for times in options.links), (options.links[-1], True)]:

@@ -1,11 +1,12 @@
 """data.source = webdataset as a whole: params/webdataset.yaml on small shards, in a folder and by URL."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 from conftest import LOOSE, results
-from photographs import shards
+from photographs import in_shards, photographs, shards
 from repository import ENVIRONMENT, ROOT
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
@@ -13,11 +14,15 @@ from shard_server import serve
 
 from pconv.data.decoding import ImageError
 from pconv.data.manifest import DECODED, read_manifest
+from pconv.data.selection import write_manifests
 from pconv.masks.sets import write_masks
 from pconv.params import load_params
 from pconv.train import train
+from pconv.training.checkpoint import sha256
 from pconv.training.loading import TrainingCrops
 from pconv.training.trainer import Trainer
+
+EXAMPLE = re.compile(r"<!-- tests/test_webdataset\.py runs this -->\n\n```python\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture
@@ -98,3 +103,17 @@ def test_a_shard_that_is_gone_stops_training_with_its_name(sharded, capfd):
             ImageError, match=rf"^{server.url}/train/00..\.tar: its server has no such file, or not for"
         ):
             train(params, 1)
+
+
+def test_the_example_of_the_documentation_makes_shards(tiny):
+    (code,) = EXAMPLE.findall((ROOT / "docs" / "scaling.md").read_text())
+    for split, count in (("train", 25), ("val", 3), ("test", 2)):
+        photographs(tiny / "files" / split, *(f"{'ab'[n % 2]}/{n}.jpg" for n in range(count)), first=100 * len(split))
+    program = code.replace('Path("photographs"', 'Path("files"').replace("maxcount=1000", "maxcount=10")
+    assert program.count("files") == program.count("maxcount=10)") == 1
+    subprocess.run([sys.executable, "-c", program], cwd=tiny.folder, check=True)
+    assert write_manifests(in_shards("shards")) == {"train": 25, "val": 3, "test": 2, "rejected": 0}
+    assert len(list((tiny / "shards/train").iterdir())) == 3
+    listed = [photograph.sha256 for photograph in read_manifest(in_shards("shards"), "train")]
+    files = [sha256(path) for path in sorted((tiny / "files/train").rglob("*.jpg"))]
+    assert sorted(listed) == sorted(files) and listed != files
