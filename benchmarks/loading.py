@@ -69,7 +69,8 @@ def one_core(params: Params, count: int, keep: bool) -> float:
 
 def decoders(params: Params) -> dict:
     """Return the megapixels a second that one core decodes of at most 50 JPEG files of the training split."""
-    paths = [p.path for p in read_manifest(params.data, "train") if p.path.suffix.lower() in (".jpg", ".jpeg")][:50]
+    files = [p.path for p in read_manifest(params.data, "train") if not p.shard]
+    paths = [path for path in files if path.suffix.lower() in (".jpg", ".jpeg")][:50]
     encoded = [np.fromfile(path, np.uint8) for path in paths]
     tensors = [torch.from_numpy(data) for data in encoded]
     pixels = sum(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., 0].size for data in encoded)

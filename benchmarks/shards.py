@@ -1,4 +1,4 @@
-"""Simulate two machines that train from shards behind a link of limited speed: the second table of docs/scaling.md.
+"""Simulate two machines that train from shards behind a link of limited speed: the last table of docs/scaling.md.
 
     python benchmarks/shards.py
 
@@ -127,13 +127,11 @@ def simulate(params: Params, server, link: float, options, plain: bool = False) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images-per-second", type=float, default=30, help="of a GPU that is played")
+    parser.add_argument("--images-per-second", type=float, default=15, help="of a GPU that is played")
     parser.add_argument("--seconds", type=float, default=40, help="of each simulation, if nothing has to wait")
-    parser.add_argument(
-        "--links", type=float, nargs="+", default=[0.5, 1, 1.5, 2, 4], help="times the bytes/s on paper"
-    )
-    parser.add_argument("--shards", type=int, default=72)
-    parser.add_argument("--photographs", type=int, default=50, help="in a shard")
+    parser.add_argument("--links", type=float, nargs="+", default=[0.5, 1, 1.5, 2, 4], help="times what paper says")
+    parser.add_argument("--shards", type=int, default=48)
+    parser.add_argument("--photographs", type=int, default=25, help="in a shard")
     parser.add_argument("--size", type=int, default=256, help="of a photograph, px")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, chdir(folder):

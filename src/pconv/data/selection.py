@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from pconv.data.checking import look_at_all, rules
 from pconv.data.decoding import ImageError
@@ -18,6 +19,7 @@ from pconv.progress import say
 from pconv.project import SPLITS, image_folder, memory_path
 
 Usable = dict[str, Seen]  # by the photograph's path in the folder of its split
+Places = dict[str, tuple[str, str, int]]  # by the path of one in a shard, as if that were a folder: name, shard, offset
 
 
 def write_manifests(data: Data) -> dict[str, int]:
@@ -40,10 +42,7 @@ def write_manifests(data: Data) -> dict[str, int]:
         if not photographs:
             raise ImageError(_none_left(data, split, names))
         folder = photograph_folder(data, split)
-        listed = (
-            Photograph(folder, name, *seen[:2])._replace(**places.get(name, {})) for name, seen in photographs.items()
-        )
-        write_manifest(split, listed)
+        write_manifest(split, (_listed(folder, *photograph, places) for photograph in photographs.items()))
     return {split: len(photographs) for split, photographs in usable.items()} | {"rejected": len(rejected)}
 
 
@@ -77,11 +76,11 @@ def _look_at(data: Data, names: dict[str, list[str]]) -> tuple[dict[str, Usable]
     return usable, rejected
 
 
-def _look_in_shards(data: Data, names: dict[str, list[str]]) -> tuple[dict[str, Usable], dict[str, str], dict]:
+def _look_in_shards(data: Data, names: dict[str, list[str]]) -> tuple[dict[str, Usable], dict[str, str], Places]:
     """Return the same of the photographs in shards, by the names of shard and photograph, and the places of all."""
     usable: dict[str, Usable] = {split: {} for split in SPLITS}
     rejected: dict[str, str] = {}
-    places: dict[str, dict] = {}
+    places: Places = {}
     split_of = {shard: split for split in SPLITS for shard in names[split]}
     folder = photograph_folder(data, "train")
     with open_memory(memory_path(), rules(data)) as memory:
@@ -91,8 +90,13 @@ def _look_in_shards(data: Data, names: dict[str, list[str]]) -> tuple[dict[str, 
                 rejected[path] = str(seen).removeprefix(f"{folder / shard}/{member.name}: ")
             else:
                 usable[split_of[shard]][path] = seen
-                places[path] = {"name": member.name, "shard": shard, "offset": member.offset}
+                places[path] = member.name, shard, member.offset
     return usable, rejected, places
+
+
+def _listed(folder: Path, path: str, seen: Seen, places: Places) -> Photograph:
+    name, *place = places.get(path, (path,))
+    return Photograph(folder, name, seen.bytes, seen.sha256, *place)
 
 
 def _reject_copies(usable: dict[str, Usable], rejected: dict[str, str]) -> None:
