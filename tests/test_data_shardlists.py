@@ -59,6 +59,13 @@ def test_without_names_some_are_held_out_by_hash():
     )
 
 
+def test_folders_that_all_shards_share_do_not_count():
+    for folder in ("https://host/train/a/{0000..0999}.tar", "s3://test/val/{0000..0999}.tar"):
+        assert [len(find_shards(folder).splits[split]) for split in SPLITS] == [900, 50, 50]
+    splits = find_shards("https://host/test/{train/{0..9},val/0,test/0}.tar").splits
+    assert [len(splits[split]) for split in SPLITS] == [10, 1, 1]
+
+
 def test_of_train_and_val_alone_val_is_the_test_set():
     found = find_shards("https://host/imagenet-train-{0000..0099}.tar::https://host/imagenet-val-{00..04}.tar")
     assert [len(found.splits[split]) for split in SPLITS] == [95, 5, 5]
@@ -76,7 +83,7 @@ def test_of_train_and_val_alone_val_is_the_test_set():
         ("pipe:curl https://host/{train,val,test}.tar", "a parameter file runs no commands; use a folder or a URL"),
         ("nowhere", "1 of 1 shards are not there or no files: nowhere; a path of a folder or of shards starts at"),
         ("nowhere/{0..9}.tar", "10 of 10 shards are not there or no files: nowhere/0.tar; "),
-        ("https://host/train/{0..9}.tar", "shards for train only: name the splits train, val and test"),
+        ("https://host/train-{0..9}.tar", "shards for train only: name the splits train, val and test"),
         ("https://host/{val,test}/{0..9}.tar", "shards for test, val only: "),
         ("https://host/train-val-{0..9}.tar", "/train-val-0.tar: is it for train or val? Rename train-val-0.tar"),
         ("https://host/{0..1}.tar", "too few shards to hold out some for validation and the test"),

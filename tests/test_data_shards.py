@@ -88,6 +88,7 @@ def test_photographs_are_read_in_any_order(project):
     shards("mine", train=3, val=1, test=1)
     write_manifests(in_shards("mine"))
     listed = read_manifest(in_shards("mine"), "train")
+    assert [photograph.label for photograph in listed[3:5]] == ["train/0000.tar/00003.png", "train/0001.tar/00004.png"]
     for n in np.random.default_rng(0).permutation(12):
         assert np.array_equal(read_photograph(listed[n]), picture(n))
     assert read_photograph(listed[3]) is read_photograph(listed[3])

@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 first=${1:?usage: bash docs/cluster/cloud.sh HOST1 HOST2 ...}
 others=("${@:2}")
 export PATH="$PWD/.venv/bin:$PATH" PYTHONUTF8=1 OMP_NUM_THREADS=1
-export WDS_CACHE="${WDS_CACHE:-/tmp/pconv-shards}" WDS_CACHE_SIZE="${WDS_CACHE_SIZE:-200e9}" # a disk of each machine's own
+export WDS_CACHE="${WDS_CACHE:-/tmp/$(id -un)/pconv-shards}" WDS_CACHE_SIZE="${WDS_CACHE_SIZE:-200e9}" # a disk of each machine's own
 
 dvc repro masks layer unet # the lists and the masks; trains nothing
 mkdir -p models

@@ -23,7 +23,7 @@ set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 export PATH="$PWD/.venv/bin:$PATH" PYTHONUTF8=1 OMP_NUM_THREADS=1
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"      # srun does not take it over from sbatch
-export WDS_CACHE="${SLURM_TMPDIR:-/tmp}/pconv-shards" # a disk of each machine's own, for shards by URL
+export WDS_CACHE="${SLURM_TMPDIR:-/tmp/$(id -un)}/pconv-shards" # a disk of each machine's own, for shards by URL
 export WDS_CACHE_SIZE=200e9                           # bytes
 
 dvc repro masks layer unet # the lists and the masks, on the first machine; trains nothing

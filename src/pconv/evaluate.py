@@ -46,7 +46,7 @@ class Crop(NamedTuple):
     """A crop of a test photograph with its mask."""
 
     index: int
-    photograph: str  # its path in the folder of photographs
+    photograph: str  # its path in the folder of photographs, in a shard after that of the shard
     bin: str
     touches_border: bool  # whether the hole reaches an edge of the image; otherwise it keeps clear of all
     hole_ratio: float
@@ -81,7 +81,7 @@ class Crops(Sequence):
         mask = hole_to_mask(read_hole(mask_folder("test") / row.file))
         if mask.shape[1:] != gt.shape[1:]:
             raise EvaluationError(f"masks are {len(mask[0])} px, crops {len(gt[0])} px: run `dvc repro masks` first")
-        return Crop(i, photograph.name, row.bin, bool(row.border == 0), float(row.hole_ratio), gt, mask)
+        return Crop(i, photograph.label, row.bin, bool(row.border == 0), float(row.hole_ratio), gt, mask)
 
     def one_per_bin(self) -> list[Crop]:
         """Return the same few crops whenever pictures are shown: the first of each bin."""

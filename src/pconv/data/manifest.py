@@ -47,6 +47,11 @@ class Photograph(NamedTuple):
         """Where it is, if it is a file."""
         return self.folder / self.name
 
+    @property
+    def label(self) -> str:
+        """What no other photograph of the list is called: its name, in a shard after that of the shard."""
+        return f"{self.shard}/{self.name}" if self.shard else self.name
+
 
 def manifest_path(split: str) -> Path:
     """Return the path of the list of a split's photographs."""

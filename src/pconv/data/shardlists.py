@@ -29,8 +29,9 @@ def find_shards(folder: str) -> Found:
     with braces. Paths may be relative to the project.
 
     The split is the word for train, val or test in the name of the shard, or in that of the nearest folder which has
-    one. If there are shards for one other split besides train, they are the test set, and 5 % of those for train go to
-    val. If no name has such a word, 5 % go to val and 5 % to test. Which of them, a hash of their names decides.
+    one; folders that all shards share do not count. If there are shards for one other split besides train, they are the
+    test set, and 5 % of those for train go to val. If no name has such a word, 5 % go to val and 5 % to test. Which of
+    them, a hash of their names decides.
 
     Raises ImageError if there are none, or their splits are not clear.
     """
@@ -56,8 +57,10 @@ def _by_name(folder: str, names: list[str]) -> tuple[dict[str, list[str]], list[
     Raises ImageError unless there are some for train and some for another split, or none at all.
     """
     by_split: dict[str | None, list[str]] = {}
-    for name in names:
-        by_split.setdefault(_split(name), []).append(name)
+    paths = [(urlparse(name).path if is_url(name) else name).split("/") for name in names]
+    shared = len(os.path.commonprefix([path[:-1] for path in paths]))
+    for name, path in zip(names, paths, strict=True):
+        by_split.setdefault(_split(name, path[shared:]), []).append(name)
     beside = by_split.pop(None, [])
     if not by_split:
         return {"train": beside}, []
@@ -94,9 +97,9 @@ def _expand(folder: str) -> list[str]:
     return sorted(names)
 
 
-def _split(shard: str) -> str | None:
-    """Return the split that a shard is named for. Raises ImageError if it is named for two."""
-    for part in reversed((urlparse(shard).path if is_url(shard) else shard).split("/")):
+def _split(shard: str, parts: list[str]) -> str | None:
+    """Return the split that the parts of a shard's path name. Raises ImageError if one of them names two."""
+    for part in reversed(parts):
         if len(splits := split_words(part)) > 1:
             raise ImageError(f"data.folder: {cut(shard, 300)}: is it for {' or '.join(splits)}? Rename {cut(part)}")
         if splits:
