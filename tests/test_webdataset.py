@@ -1,13 +1,14 @@
 """data.source = webdataset as a whole: params/webdataset.yaml on small shards, in a folder and by URL."""
 
 import re
+import socket
 import subprocess
 import sys
 
 import pytest
 from conftest import LOOSE, results
 from photographs import in_shards, photographs, shards
-from repository import ENVIRONMENT, ROOT
+from repository import ENVIRONMENT, PATIENCE, ROOT
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from shard_server import serve
@@ -89,6 +90,33 @@ def test_processes_that_share_a_batch_see_it_as_one_would(sharded):
     for rank in (1, 0):  # in another order, as by two processes
         for n in (n for n in range(40) if n % 4 // 2 == rank):
             assert all(a.equal(b) for a, b in zip(again[n], alone[n], strict=True))
+
+
+def test_two_machines_fetch_their_own_share_of_the_shards(sharded):
+    tiny, prepare = sharded
+    with serve(tiny / "shards") as server:
+        prepare(f"{server.url}/{{train/{{0000..0039}},val/{{0000..0001}},test/0000}}.tar", train__stage1__steps=20)
+        server.requests.clear()
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            endpoint = f"localhost:{free.getsockname()[1]}"
+        meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}"]
+        command = [sys.executable, "-m", "torch.distributed.run", *meeting, "-m", "pconv.train", "--stage", "1"]
+        environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+        folders = [tiny / "one", tiny / "two"]
+        machines = [
+            subprocess.Popen(command, cwd=tiny.folder, env=environment | {"WDS_CACHE": str(folder)})
+            for folder in folders
+        ]
+        try:
+            assert [machine.wait(PATIENCE) for machine in machines] == [0, 0]
+        finally:
+            for machine in machines:
+                machine.terminate()
+    one, two = ({path.name for path in folder.glob("*.tar")} for folder in folders)
+    fetched = [path for path in server.requests.elements() if path.startswith("/train/")]
+    assert len(set(fetched)) == 40 and len(fetched) <= 42  # all in one pass of 160, those that are cut twice
+    assert len(one & two) <= 2 + 2 and min(len(one), len(two)) >= 20  # 2 for validation
 
 
 def test_a_shard_that_is_gone_stops_training_with_its_name(sharded, capfd):
