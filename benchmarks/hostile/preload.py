@@ -16,6 +16,7 @@ KINDS = (
     "own_masks",
     "parameters",
     "photographs",
+    "shards",
     "weights",
 )
 for kind in KINDS:  # each adds its cases to CASES
