@@ -1,6 +1,7 @@
 """Measure how far the default's results vary over seeds and processor settings, where equal bytes cannot be expected.
 
     python benchmarks/spread.py [--only CASE ...]       # one training per case; cases that have a row are skipped
+    python benchmarks/spread.py --take NAME             # the pipeline's last run, on this machine, as a row of this name
 
 Each case trains both stages of params.yaml and evaluates them in a process of its own, then adds a row to
 reports/spread.json: where and how it ran, and the metrics that `make reproduced` compares. Only the training depends on
@@ -31,6 +32,7 @@ from pconv.training.loading import ValidationCrops
 from pconv.training.trainer import Trainer
 from pconv.unet import load_model
 
+METRICS = ("stage1", "stage2", "evaluate")  # the files of reports/metrics that depend on training
 SETTINGS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS")
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 ONE, TWO = {"OMP_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "2"}
@@ -80,10 +82,18 @@ def run(case: str, root: Path) -> dict:
         return json.loads((Path(folder) / "row.json").read_text())
 
 
+def take(case: str, root: Path) -> dict:
+    """Return the row of the pipeline's last run, from its metrics."""
+    metrics = {name: json.loads((root / f"reports/metrics/{name}.json").read_text()) for name in METRICS}
+    about = {"case": case, "seed": load_params().seed, "precision": metrics["stage1"]["precision"]}
+    return about | machine(torch.device("cpu")) | {name: os.environ.get(name, "") for name in SETTINGS} | flat(metrics)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--here", choices=CASES, help=argparse.SUPPRESS)  # in the process of one case
+    parser.add_argument("--take", metavar="NAME", help="take the pipeline's last run as a row of this name")
     options = parser.parse_args()
     if options.here:
         Path("row.json").write_text(json.dumps(measure(options.here)))
@@ -93,10 +103,10 @@ def main() -> None:
     spread = json.loads(target.read_text()) if target.exists() else {"params": params, "runs": []}
     if spread["params"] != params:
         sys.exit(f"{target}: measured with other parameters; remove it to measure again")
-    for case in options.only:
+    for case in [options.take] if options.take else options.only:
         if case not in {row["case"] for row in spread["runs"]}:
             print(f"{case} ...", flush=True)
-            spread["runs"].append(run(case, root))
+            spread["runs"].append(take(case, root) if options.take else run(case, root))
             target.write_text(json.dumps(spread, indent=1) + "\n")
 
 
