@@ -1,7 +1,7 @@
 """Measure how far the default's results vary over seeds and processor settings, where equal bytes cannot be expected.
 
-    python benchmarks/spread.py [--only CASE ...]       # one training per case; cases that have a row are skipped
-    python benchmarks/spread.py --take NAME             # the pipeline's last run, on this machine, as a row of this name
+    python benchmarks/spread.py [--only CASE ...]    # one training per case; cases that have a row are skipped
+    python benchmarks/spread.py --take NAME          # the pipeline's last run, on this machine, as a row of this name
 
 Each case trains both stages of params.yaml and evaluates them in a process of its own, then adds a row to
 reports/spread.json: where and how it ran, and the metrics that `make reproduced` compares. Only the training depends on
