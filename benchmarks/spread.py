@@ -101,8 +101,9 @@ def main() -> None:
     root, params = project_root(), flat(load_params().model_dump())
     target = root / "reports" / "spread.json"
     spread = json.loads(target.read_text()) if target.exists() else {"params": params, "runs": []}
-    if spread["params"] != params:
+    if any(spread["params"][key] != params[key] for key in spread["params"].keys() & params.keys()):
         sys.exit(f"{target}: measured with other parameters; remove it to measure again")
+    spread["params"] = params  # those that were added since had no other value
     for case in [options.take] if options.take else options.only:
         if case not in {row["case"] for row in spread["runs"]}:
             print(f"{case} ...", flush=True)
