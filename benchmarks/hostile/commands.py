@@ -78,6 +78,7 @@ table(COMMANDS, outside, {
     for module, *arguments in (
         ("pconv.params", str(ROOT / "params/smoke.yaml")),
         ("pconv.data",),
+        ("pconv.data.watch",),
         ("pconv.train", "--stage", "1"),
         ("pconv.reproduced",),
     )
@@ -101,6 +102,7 @@ table(COMMANDS, prepared, {
         "pconv.params", str(ROOT / "params/paper-places2.yaml"), r"params\.yaml: has edits that are saved nowhere else"
     ),
     "pconv.data: an argument": ("pconv.data", "photographs", r"usage|argument"),
+    "pconv.data.watch: an argument": ("pconv.data.watch", "photographs", r"usage|argument"),
     "pconv.train: no stage": ("pconv.train", r"--stage"),
     "pconv.train: stage 3": ("pconv.train", "--stage", "3", r"--stage.*3"),
     "pconv.train: stage one": ("pconv.train", "--stage", "one", r"--stage.*one"),

@@ -47,6 +47,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit("usage: python -m pconv.data.watch; what it reads is in params.yaml")
     try:
         main()
     except (PConvError, OSError) as error:
