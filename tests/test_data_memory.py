@@ -32,9 +32,9 @@ def looked(monkeypatch):
     """Return the names of files that are looked at, as that happens."""
     seen, look = [], checking.look
 
-    def recorded(path, data):
+    def recorded(path, *rest):
         seen.append(os.path.basename(path))
-        return look(path, data)
+        return look(path, *rest)
 
     monkeypatch.setattr(checking, "look", recorded)
     return seen
@@ -136,10 +136,10 @@ def test_an_interrupted_look_keeps_what_it_saw(folder, looked, monkeypatch):
     monkeypatch.setattr(checking, "BATCH", 2)
     look = checking.look
 
-    def interrupted(path, data):
+    def interrupted(path, *rest):
         if path.endswith("/d.png"):
             raise KeyboardInterrupt
-        return look(path, data)
+        return look(path, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(checking, "look", interrupted)
