@@ -22,6 +22,7 @@ from pconv.masks import sets
 from pconv.params import Params
 from pconv.studies.masks import write_captions, write_films
 
+PLACES = {"folder": "captions", "video": "films"}  # masks.folder of the sources that draw from one
 PAPER = 55_116 + 12_000  # masks to train and to test
 
 
@@ -32,7 +33,7 @@ def folder(source: str) -> str | None:
     elif source == "video":
         for split in ("train", "val", "test"):
             write_films(Path("films") / split, seed=0, count=20, size=512)
-    return {"folder": "captions", "video": "films"}.get(source)
+    return PLACES.get(source)
 
 
 def measure(source: str, count: int, size: int) -> dict:

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common import changed, machine
-from sources import folder
+from sources import PLACES, folder
 
 from pconv.data.selection import write_manifests
 from pconv.evaluate import MEAN, OURS, evaluate
@@ -45,7 +45,7 @@ def train_with(params: Params, source: str, seed: int, target: Path) -> None:
 
 def of_source(params: Params, source: str) -> Params:
     """Return the parameters for masks of a source, which are made if they are not there."""
-    place = {"folder": "captions", "video": "films"}.get(source)
+    place = PLACES.get(source)
     if place and not Path(place).exists():
         folder(source)
     return changed(params, {"masks.source": source, "masks.folder": place})

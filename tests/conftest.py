@@ -146,6 +146,15 @@ def tiny_project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Return an empty project, which is the working directory."""
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def tiny(tiny_project, tmp_path, monkeypatch) -> Project:
     """Return a tiny project of the test's own, which is the working directory."""
     folder = tmp_path / "tiny"

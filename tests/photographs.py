@@ -27,6 +27,14 @@ def photographs(folder, *names, first=0, **options):
     return folder
 
 
+def empty(folder, *names):
+    """Files without content: their names are all that counts here."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
 def in_folder(folder, **changes):
     """Parameters for a folder of such photographs."""
     return Data(folder=str(folder), **{"source": "folder", "min_side": 8, "max_rejected": 1.0} | changes)

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,3 +87,18 @@ def closure(path):
         found |= new
         new = set().union(*(imports(p) for p in new)) - found
     return found
+
+
+def package_with_example(folder, test, module, imports, literal, name):
+    """Copy the package and add an example of docs/extending.md to a module, as the page says; returns where it lies.
+
+    test: the one that the page says runs the example. literal, name: the names that params.py allows, and the new one.
+    """
+    text = (ROOT / "docs" / "extending.md").read_text()
+    (code,) = re.findall(rf"<!-- {re.escape(test)} runs this -->\n\n```python\n(.*?)```", text, re.DOTALL)
+    package = folder / "src" / "pconv"
+    shutil.copytree(ROOT / "src" / "pconv", package, ignore=shutil.ignore_patterns("*.jpg", "weights"))
+    path, schema, future = package / module, package / "params.py", "from __future__ import annotations\n"
+    path.write_text(path.read_text().replace(future, future + imports) + code)
+    schema.write_text(schema.read_text().replace(f"{literal} = Literal[", f'{literal} = Literal["{name}", '))
+    return folder / "src"

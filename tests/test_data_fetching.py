@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from file_server import serve
 from photographs import in_shards, picture, shard, shards
-from shard_server import serve
 
 from pconv.data import fetching
 from pconv.data.decoding import ImageError

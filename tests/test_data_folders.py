@@ -5,29 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
-from photographs import photographs
+from photographs import empty, photographs
 
 from pconv.data import folders
 from pconv.data.decoding import ImageError
 from pconv.data.folders import find_photographs, fingerprint
 from pconv.project import SPLITS
 
-
-@pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch):
-    """Return an empty project, which is the working directory."""
-    (tmp_path / "dvc.yaml").touch()
-    (tmp_path / "data").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def empty(folder, *names):
-    """Files without content: their names are all that counts here."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    return folder
+pytestmark = pytest.mark.usefixtures("project")
 
 
 # Splits

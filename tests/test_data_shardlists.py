@@ -4,25 +4,13 @@ import os
 import re
 
 import pytest
-from photographs import shards
+from photographs import empty, shards
 
 from pconv.data.decoding import ImageError
 from pconv.data.shardlists import find_shards, watch_shards
 from pconv.project import SPLITS
 
-
-@pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch):
-    """Return an empty project, which is the working directory."""
-    (tmp_path / "dvc.yaml").touch()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def empty(folder, *names):
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def test_folders_named_for_the_splits_are_the_splits(project):

@@ -3,22 +3,19 @@
 import hashlib
 import io
 import json
-import re
-import shutil
 import subprocess
 import sys
 import tarfile
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import get_args
 
 import numpy as np
 import pytest
 import scipy.io
+from file_server import serve
 from photographs import photographs, picture
 from PIL import Image
+from repository import package_with_example
 from torchvision.datasets import Imagenette, Places365, imagenet
 
 from pconv.data import sources
@@ -30,16 +27,7 @@ from pconv.data.sources import SOURCES
 from pconv.params import Data, ImageSource, Params
 from pconv.project import SPLITS
 
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch):
-    """Return an empty project, which is the working directory."""
-    (tmp_path / "dvc.yaml").touch()
-    (tmp_path / "data").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("project")
 
 
 @pytest.fixture
@@ -68,23 +56,6 @@ def archive(path, files, kind=""):
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     return hashlib.md5(Path(path).read_bytes()).hexdigest()
-
-
-@contextmanager
-def served(folder):
-    """Serve a folder on this machine; gives its address."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=folder)
-
-        def log_message(self, *args):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def names(found):
@@ -126,8 +97,8 @@ def test_imagenette_is_downloaded_once(project, monkeypatch):
     monkeypatch.setattr(sources, "IMAGENETTE", {"train": 4, "val": 6})
     files = {name: (project / "away" / name).read_bytes() for name in (*train, *val)}
     md5 = archive(project / "imagenette2-320.tgz", files, "gz")
-    with served(project) as address:
-        monkeypatch.setitem(Imagenette._ARCHIVES, "320px", (f"{address}/imagenette2-320.tgz", md5))
+    with serve(project) as server:
+        monkeypatch.setitem(Imagenette._ARCHIVES, "320px", (f"{server.url}/imagenette2-320.tgz", md5))
         assert names(SOURCES["imagenette"](project / "sets")) == (train, val)
     assert names(SOURCES["imagenette"](project / "sets")) == (train, val)  # with nobody who serves it
 
@@ -259,21 +230,16 @@ def test_a_data_set_is_listed_like_a_folder(project, monkeypatch, offline):
 
 def test_the_example_of_the_documentation(project):
     """The documented steps in a copy of the package, then its lists and what the pipeline watches."""
-    text = (ROOT / "docs" / "extending.md").read_text()
-    (code,) = re.findall(r"<!-- tests/test_data_sources\.py runs this -->\n\n```python\n(.*?)```", text, re.DOTALL)
-    shutil.copytree(ROOT / "src" / "pconv", project / "src" / "pconv", ignore=shutil.ignore_patterns("weights"))
-    path = project / "src/pconv/data/sources.py"
-    future = "from __future__ import annotations\n"
     imports = "import csv\nfrom pconv.project import SPLITS\n"
-    path.write_text(path.read_text().replace(future, future + imports) + code)
-    schema = project / "src/pconv/params.py"
-    schema.write_text(schema.read_text().replace("ImageSource = Literal[", 'ImageSource = Literal["listed", '))
+    source = package_with_example(
+        project, "tests/test_data_sources.py", "data/sources.py", imports, "ImageSource", "listed"
+    )
     values = Params().model_dump()
     values["data"] |= {"source": "listed", "folder": "mine", "min_side": 8}
     (project / "params.yaml").write_text(json.dumps(values))
     photographs(project / "mine", "a.png", "b.png", "c.png", "d.png", "not listed.png")
     (project / "mine/splits.csv").write_text("a.png,train\nb.png,test\nc.png,val\nd.png,train\n")
-    environment = {"PYTHONPATH": str(project / "src"), "PATH": ""}
+    environment = {"PYTHONPATH": str(source), "PATH": ""}
     for module in ("pconv.data.watch", "pconv.data"):
         subprocess.run([sys.executable, "-m", module], cwd=project, env=environment, check=True)
     found = {

@@ -1,13 +1,12 @@
 """The table of sources: that it agrees with the parameters, exact bins, and the example of docs/extending.md."""
 
 import re
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import get_args
 
 import pytest
+from repository import package_with_example
 
 from pconv.masks import sets
 from pconv.masks.convention import BINS, border_share, border_width
@@ -18,8 +17,6 @@ from pconv.masks.sets import summarise, write_masks
 from pconv.masks.sources import SOURCES
 from pconv.params import Masks, MaskSource, Params
 from pconv.project import mask_folder
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_parameters_and_table_name_the_same_sources():
@@ -88,18 +85,14 @@ def test_files_of_others_are_named_as_not_used(tmp_path, monkeypatch, capsys):
 
 def test_the_example_of_the_documentation(tmp_path):
     """The documented steps in a copy of the package, then its masks: every bin, both classes, and no two alike."""
-    text = (ROOT / "docs" / "extending.md").read_text()
-    (code,) = re.findall(r"<!-- tests/test_masks_sources\.py runs this -->\n\n```python\n(.*?)```", text, re.DOTALL)
-    shutil.copytree(ROOT / "src" / "pconv", tmp_path / "src" / "pconv", ignore=shutil.ignore_patterns("*.jpg"))
-    path = tmp_path / "src/pconv/masks/sources.py"
-    future = "from __future__ import annotations\n"
-    path.write_text(path.read_text().replace(future, f"{future}from pconv.masks.fitting import fit\n") + code)
-    schema = tmp_path / "src/pconv/params.py"
-    schema.write_text(schema.read_text().replace("MaskSource = Literal[", 'MaskSource = Literal["dots", '))
+    imports = "from pconv.masks.fitting import fit\n"
+    source = package_with_example(
+        tmp_path, "tests/test_masks_sources.py", "masks/sources.py", imports, "MaskSource", "dots"
+    )
     (tmp_path / "dvc.yaml").touch()
     program = PROGRAM.format(values=values(source="dots"))
     command = [sys.executable, "-c", program]
-    subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "src"), "PATH": ""}, check=True)
+    subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(source), "PATH": ""}, check=True)
     index = read_index_of(tmp_path, "test")
     counts = index.groupby(["bin", "border"]).size()
     assert len(counts) == 12 and (counts == 2).all()

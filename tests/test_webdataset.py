@@ -7,11 +7,11 @@ import sys
 
 import pytest
 from conftest import LOOSE, results
+from file_server import serve
 from photographs import in_shards, photographs, shards
 from repository import ENVIRONMENT, PATIENCE, ROOT
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
-from shard_server import serve
 
 from pconv.data.decoding import ImageError
 from pconv.data.manifest import DECODED, read_manifest
