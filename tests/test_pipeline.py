@@ -12,6 +12,7 @@ import nbformat
 import psutil
 import pytest
 from dvc.repo import Repo
+from photographs import photographs
 from repository import ENVIRONMENT, PATIENCE, ROOT, change, closure, copy_repository, run
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
@@ -74,6 +75,30 @@ def test_a_change_in_a_folder_of_masks_is_noticed(smoke_copy):
         said = run(folder, "dvc", "repro", "masks").stdout
         ran.append("Running stage 'masks'" in said)
     assert ran == [True, False, True, True, True]
+
+
+def test_a_change_in_a_folder_of_photographs_is_noticed(smoke_copy):
+    """A photograph that is added, changed or removed is listed anew; among those of the test it changes no training."""
+    folder = smoke_copy
+    photographs(folder / "mine", "train/a.png", "train/b.png", "val/c.png", "test/d.png")
+    for key, value in (("data.folder", "mine"), ("data.source", "folder"), ("data.min_side", 8)):
+        change(folder / "params.yaml", key, value)
+    ran, lists = [], []
+    for alter in (
+        lambda: None,
+        lambda: None,
+        lambda: photographs(folder / "mine", "test/e.png", first=4),
+        lambda: photographs(folder / "mine", "test/e.png", first=5),
+        lambda: (folder / "mine/test/e.png").unlink(),
+        lambda: photographs(folder / "mine", "train/b.png", first=6),
+    ):
+        alter()
+        ran.append("Running stage 'images'" in run(folder, "dvc", "repro", "images").stdout)
+        lists.append([(folder / f"data/images/{split}.csv").read_text() for split in ("train", "test")])
+    assert ran == [True, False, True, True, True, True]
+    train, test = zip(*lists, strict=True)
+    assert len({*train[:5]}) == 1 and train[5] != train[4]
+    assert test[1] != test[2] != test[3] != test[4] == test[5] == test[0]
 
 
 CAPTIONS = "from pathlib import Path; from pconv.studies.masks import write_captions; write_captions(Path('mine'))"

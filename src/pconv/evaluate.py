@@ -48,7 +48,7 @@ class Crop(NamedTuple):
     index: int
     photograph: str  # its path in the folder of photographs, in a shard after that of the shard
     bin: str
-    touches_border: bool  # whether the hole reaches an edge of the image; otherwise it keeps clear of all
+    touches_border: bool  # whether the hole may reach an edge of the image, or with masks.border = forced must
     hole_ratio: float
     gt: Tensor  # (3, H, W), float32 RGB in [0, 1]
     mask: Tensor  # (1, H, W), 1 valid, 0 hole
@@ -152,7 +152,7 @@ def _check_finite(method: str, result: Tensor, crops: Sequence[Crop]) -> None:
 def evaluate(model: nn.Module, params: Params, published: nn.Module | None = None) -> pd.DataFrame:
     """Measure the model ("pconv"), a published one, if any, and each of params.evaluate.baselines on every test crop.
 
-    Returns one row per method and crop: method, bin, touches_border (whether the hole reaches an edge of the image),
+    Returns one row per method and crop: method, bin, touches_border (whether the hole may reach an edge of the image),
     index, photograph, hole_ratio, thickness (px, the largest width of the hole), contrast (of the photograph around the
     hole, see pconv.metrics), unreached (px of the hole that a network, for baselines the model, has nothing to predict
     from, which are grey and measured as such), psnr (dB), ssim, l1 (percent), perceptual (the distance of

@@ -16,7 +16,7 @@ import PIL
 from PIL import Image
 
 from pconv.data import decoding
-from pconv.data.decoding import REDUCED, ImageError, decode_pixels, open_photograph, read_bytes
+from pconv.data.decoding import REDUCED, ImageError, decode_pixels, open_photograph, read_bytes, reduction
 from pconv.data.memory import SIDE, Memory, Seen
 from pconv.files import file_state
 from pconv.params import Data
@@ -104,11 +104,10 @@ def _thumbnail(encoded: bytes, header: Image.Image, path: str, whole: bool) -> n
     Unless it is to be decoded whole, as it is in training, a JPEG file is decoded at a fraction of its size, which
     leaves at least 4 x 4 pixels for each of the thumbnail's.
     """
-    factor, flags = 1, cv2.IMREAD_COLOR_RGB
-    if not whole and header.format in ("JPEG", "MPO") and _is_upright(header):
-        fits = ((f, flag) for f, flag in REDUCED.items() if min(header.size) >= f * 4 * SIDE)
-        factor, flags = next(fits, (factor, flags))
-    image = decode_pixels(encoded, path, flags)
+    factor = 1 if whole else reduction(header, 4 * SIDE)
+    if factor > 1 and not _is_upright(header):
+        factor = 1
+    image = decode_pixels(encoded, path, REDUCED.get(factor, cv2.IMREAD_COLOR_RGB))
     if factor > 1:  # what is rounded up: the last row and column may stand for hardly anything
         image = image[: round(header.height / factor), : round(header.width / factor)]
     else:

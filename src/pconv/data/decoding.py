@@ -20,7 +20,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM")  # as Pillow calls them
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I;16L")  # that OpenCV decodes rightly
 MAX_PIXELS = 2**26  # 8192 x 8192: a small file can hold any number of pixels
 MOST_BYTES = 8 * MAX_PIXELS  # of a file: 16 bits, four channels and no compression
-REDUCED = {  # what JPEG files can be decoded to in less than half the time: a fraction of their size, in grey
+REDUCED = {  # OpenCV's flags to decode a JPEG file to a fraction of its size, in grey
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -111,15 +111,22 @@ def decode_pixels(encoded: bytes, name: str | Path, flags: int = cv2.IMREAD_COLO
 
 
 def decode_for_crops(encoded: bytes, name: str | Path, least_side: float) -> np.ndarray:
-    """Decode an image as `decode_pixels` does, a large JPEG file at 1/2, 1/4 or 1/8 of its size.
+    """Decode an image as `decode_pixels` does, at the fraction of its size that `reduction` names."""
+    factor = 1
+    if np.isfinite(least_side):
+        factor = reduction(open_header(BytesIO(encoded), name, max_pixels=MOST_BYTES), least_side)  # it was looked at
+    return decode_pixels(encoded, name, REDUCED.get(factor, 0) | cv2.IMREAD_COLOR_RGB)
 
-    Its shorter side is still `least_side` pixels or more. The format allows it: a block of 8 x 8 pixels is turned into
-    4 x 4, 2 x 2 or one, each about the mean of those that it stands for.
+
+def reduction(header: Image.Image, least_side: float) -> int:
+    """Return the largest of 8, 4, 2 and 1 by which an image can be reduced while it is decoded, in less time.
+
+    Its shorter side is still `least_side` pixels or more. Of JPEG files a block of 8 x 8 pixels is turned into 4 x 4,
+    2 x 2 or one, each about the mean of those that it stands for; other formats do not allow it.
     """
-    header = open_header(BytesIO(encoded), name, max_pixels=MOST_BYTES)  # its size has been looked at
-    factors = (f for f in REDUCED if header.format in ("JPEG", "MPO") and min(header.size) >= f * least_side)
-    factor = next(factors, None)
-    return decode_pixels(encoded, name, REDUCED[factor] | cv2.IMREAD_COLOR_RGB if factor else cv2.IMREAD_COLOR_RGB)
+    if header.format not in ("JPEG", "MPO"):
+        return 1
+    return next((factor for factor in REDUCED if min(header.size) >= factor * least_side), 1)
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -29,6 +29,7 @@ class Found(NamedTuple):
     splits: dict[str, list[str]]  # of each, the paths in the folder, sorted
     folders: dict[str, str] = {}  # of the splits that are subfolders, the name
     notes: tuple[str, ...] = ()  # what a reader should know about it
+    shards: bool = False  # whether the paths are those of tar files that hold the photographs, or URLs of such files
 
 
 def find_photographs(folder: Path, key: str = "data.folder", what: str = "photographs") -> Found:

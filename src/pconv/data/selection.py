@@ -29,11 +29,8 @@ def write_manifests(data: Data) -> dict[str, int]:
     of photographs in each split and of those rejected. Raises ImageError if no photograph is left for a split, if more
     than data.max_rejected of all are rejected, and as the sources do.
     """
-    names = _find(data)
-    if data.source == "webdataset":
-        usable, rejected, places = _look_in_shards(data, names)
-    else:
-        (usable, rejected), places = _look_at(data, names), {}
+    names, shards = _find(data)
+    usable, rejected, places = _look_in_shards(data, names) if shards else (*_look_at(data, names), {})
     count = sum(map(len, usable.values())) + len(rejected)
     _reject_copies(usable, rejected)
     write_rows(image_folder() / "rejected.csv", ("path", "reason"), sorted(rejected.items()))
@@ -46,17 +43,17 @@ def write_manifests(data: Data) -> dict[str, int]:
     return {split: len(photographs) for split, photographs in usable.items()} | {"rejected": len(rejected)}
 
 
-def _find(data: Data) -> dict[str, list[str]]:
-    """Return the photographs of each split by their paths in its folder, and say how data.folder was understood."""
+def _find(data: Data) -> tuple[dict[str, list[str]], bool]:
+    """Return each split's paths in its folder, and whether they are of shards; say how data.folder was understood."""
     packaged = {split: image_folder() / "packaged" / split for split in SPLITS}
     if data.source == "packaged":
-        return {split: unpack(split, folder) for split, folder in packaged.items()}
+        return {split: unpack(split, folder) for split, folder in packaged.items()}, False
     found = find(data)
     for split, folder in packaged.items():
         remove_unpacked(split, folder)
     for note in found.notes:
         say(note)
-    return found.splits
+    return found.splits, found.shards
 
 
 def _look_at(data: Data, names: dict[str, list[str]]) -> tuple[dict[str, Usable], dict[str, str]]:

@@ -42,7 +42,7 @@ def find_shards(folder: str) -> Found:
     for split in [split for split in SPLITS if split not in splits]:
         splits["train"], splits[split] = _hold_out(folder, splits["train"], len(names))
         more.append(f"{split} is {len(splits[split]):,} of the shards, chosen by a hash of their names")
-    return Found({split: splits[split] for split in SPLITS}, notes=(*notes, *more))
+    return Found({split: splits[split] for split in SPLITS}, notes=(*notes, *more), shards=True)
 
 
 def _in_folder(folder: Path) -> tuple[list[str], list[str]]:

@@ -24,8 +24,9 @@ def watch_photographs(data: Data) -> str:
     """Return a line that changes with the photographs in data.folder. Raises ImageError as the sources do."""
     if data.source == "packaged":
         return NONE
-    state = fingerprint if data.source != "webdataset" else watch_shards
-    return state(photograph_folder(data, "train"), chain.from_iterable(find(data).splits.values()))
+    found = find(data)
+    state = watch_shards if found.shards else fingerprint
+    return state(photograph_folder(data, "train"), chain.from_iterable(found.splits.values()))
 
 
 def watch_masks(masks: Masks) -> str:

@@ -18,6 +18,7 @@ from pconv.site.errors import SiteError
 from pconv.site.graph import made, paths, read_stages
 from pconv.site.notebooks import framed
 from pconv.studies.compare import changed_params, measured, pool_seeds, read_kept
+from pconv.studies.evaluate import BORDERS
 
 TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1, %", "perceptual": "perceptual distance"}
 DIGITS = {"psnr": 2, "ssim": 3, "l1": 2, "perceptual": 3}
@@ -52,7 +53,7 @@ def results(root: Path) -> str:
 def bins(root: Path) -> dict[str, str]:
     """Return for each measure the means per hole ratio and kind of hole, a column per method, the best bold."""
     rows = _read(root / "reports/plots/evaluate.csv", pd.read_csv)
-    rows["holes"] = rows["touches_border"].map({True: "touching the border", False: "clear of the border"})
+    rows["holes"] = rows["touches_border"].map(BORDERS)
     rows = rows.rename(columns={"hole_ratio": "hole ratio"})
     found = {}
     for key, title in TITLES.items():

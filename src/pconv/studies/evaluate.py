@@ -16,7 +16,7 @@ from pconv.params import Params
 from pconv.project import figure_folder, metric_folder, plot_folder
 from pconv.unet import PConvUNet
 
-BORDERS = {True: "touching the border", False: "clear of the border"}  # by touches_border
+BORDERS = {True: "not kept clear of the border", False: "kept clear of the border"}  # by touches_border
 
 DIGITS = {"psnr": 2, "ssim": 3, "l1": 2, "perceptual": 4}  # decimals in tables
 SMOOTH = (
@@ -109,8 +109,8 @@ def headline(table: pd.DataFrame) -> dict:
 
 
 def means(table: pd.DataFrame) -> dict:
-    """Return the means over all crops per method, and the model's mean PSNR per bin for holes that touch the border and
-    for those that do not.
+    """Return the means over all crops per method, and the model's mean PSNR per bin for holes kept clear of the border
+    and for those that are not.
     """
     values = {"n": int(table["index"].nunique()), "photographs": int(table["photograph"].nunique())}
     values["crops out of reach"] = crops_out_of_reach(table)
