@@ -117,11 +117,42 @@ def test_results_claims_parameters_and_stages_are_there(soups):
 
 
 def test_two_builds_are_equal_and_leave_nothing_old(site, tmp_path):
-    (tmp_path / "old.html").touch()
+    shutil.copytree(site, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "index.html").rename(tmp_path / "old.html")
+    shutil.copy(site / "index.html", tmp_path)
+    (tmp_path / "images/old.png").touch()
     build(ROOT, tmp_path)
     files = {path.relative_to(site) for path in site.rglob("*") if path.is_file()}
     assert files == {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
     assert all((site / name).read_bytes() == (tmp_path / name).read_bytes() for name in files)
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "index.html", "images/holiday.jpg", "style.css", ".git/config", "images"]
+)
+def test_a_folder_with_other_files_stays_as_it_is(tmp_path, name):
+    """A home folder that is named by mistake is not emptied."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(SiteError, match=f"holds other files, such as .*{re.escape(name)}; name an empty folder"):
+        build(ROOT, tmp_path)
+    assert path.read_text() == "mine" and len(list(tmp_path.rglob("*"))) == 1 + name.count("/")
+    with pytest.raises(SiteError, match="not a folder"):
+        build(ROOT, path)
+    assert path.read_text() == "mine"
+
+
+def test_a_file_beside_an_earlier_site_stays(site, tmp_path):
+    shutil.copytree(site, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "CNAME").write_text("example.org")
+    with pytest.raises(SiteError, match="such as .*CNAME"):
+        build(ROOT, tmp_path)
+    (tmp_path / "CNAME").unlink()
+    (tmp_path / "mine").symlink_to(site)
+    with pytest.raises(SiteError, match="such as .*mine"):
+        build(ROOT, tmp_path)
+    assert (tmp_path / "mine").exists() and (tmp_path / "index.html").exists()
 
 
 # Parts

@@ -6,6 +6,7 @@ browsers draw by themselves, figures become files, and links between notebooks l
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +16,13 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from pygments.formatters import HtmlFormatter
 
 from pconv.site import tables
+from pconv.site.errors import SiteError
 from pconv.site.graph import draw_pipeline
 from pconv.site.notebooks import Chapter, read_chapter
 
 TEMPLATES = Environment(loader=PackageLoader("pconv.site"), autoescape=select_autoescape())
 PICTURES = ("reports/figures/*.jpg", "reports/figures/*.webp", "reports/benchmarks.png", "reports/trials.jpg")
+GENERATOR = b'<meta name="generator" content="pconv.site">'  # in the head of each page
 TITLES = {
     "index": "Partial convolutions, step by step",
     "results": "Results",
@@ -40,11 +43,11 @@ class Page(NamedTuple):
 
 
 def build(root: Path, target: Path) -> list[Path]:
-    """Write the site of a project into a folder, which is emptied first, and return the pages' paths in reading order.
+    """Write the site of a project into a folder, in place of an earlier one; return the pages' paths in reading order.
 
-    Raises SiteError for a notebook or a report that is missing or damaged.
+    Raises SiteError for a notebook or a report that is missing or damaged, and for a folder with other files.
     """
-    shutil.rmtree(target, ignore_errors=True)
+    _remove_earlier(target)
     (target / "images").mkdir(parents=True)
     chapters = [read_chapter(path) for path in sorted((root / "reports/notebooks").glob("*.ipynb"))]
     pictures = [path for pattern in PICTURES for path in sorted(root.glob(pattern))]
@@ -59,6 +62,27 @@ def build(root: Path, target: Path) -> list[Path]:
         _write(target / f"{page.name}.html", page, pages, before, after)
     (target / "style.css").write_text(_style(), encoding="utf-8")
     return [target / f"{page.name}.html" for page in pages]
+
+
+def _remove_earlier(target: Path) -> None:
+    """Remove an earlier site, the whole folder. Raises SiteError if anything in it is of other origin."""
+    if target.is_dir():
+        files = (path for path in target.rglob("*") if path.is_symlink() or not path.is_dir())
+        foreign = [path for path in files if path.is_symlink() or not _is_ours(path, target)]
+        if foreign:
+            raise SiteError(f"{target}: holds other files, such as {foreign[0]}; name an empty folder, or a new one")
+        shutil.rmtree(target)
+    elif os.path.lexists(target):
+        raise SiteError(f"{target}: not a folder; name an empty one, or a new one")
+
+
+def _is_ours(path: Path, target: Path) -> bool:
+    """Whether a file is of an earlier site: a page with the generator's mark, its style sheet, or a picture."""
+    index = target / "index.html"
+    if path.parent == target and path.suffix == ".html":
+        return GENERATOR in path.read_bytes()[:2000]
+    beside = path == target / "style.css" or path.parent == target / "images"
+    return beside and index.is_file() and GENERATOR in index.read_bytes()[:2000]
 
 
 def _pages(root: Path, chapters: list[Chapter], pictures: dict[str, str]) -> list[Page]:

@@ -14,7 +14,9 @@ from pconv.site import build
 def main() -> None:
     """Build the site and say where it begins."""
     parser = argparse.ArgumentParser(description="Write the report as static pages that open from disk.")
-    parser.add_argument("folder", nargs="?", type=Path, help="default: site/ in the project; it is emptied first")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="default: site/ in the project; an earlier site there is replaced"
+    )
     folder = parser.parse_args().folder
     try:
         root = project_root()

@@ -4,4 +4,4 @@ from pconv.errors import PConvError
 
 
 class SiteError(PConvError, ValueError):
-    """A report from which the site is made is missing or damaged; the message names it and says what to do."""
+    """What the site is made of, or the folder for it, cannot be used; the message names it and says what to do."""

@@ -83,14 +83,15 @@ def read_transfer(path: Path) -> Transfer:
 
 
 def describe_transfer(transfer: Transfer) -> str:
-    """Say in a sentence what training with masks of another source costs."""
-    losses, sources = transfer.losses, transfer.losses.columns
+    """Say what training with masks of another source costs, and with what budget that was measured."""
+    losses, sources, about = transfer.losses, transfer.losses.columns, transfer.about
     pairs = [(float(losses.loc[a, b]), a, b) for a in sources for b in sources if a != b]
     (least, *_), (most, a, b) = min(pairs), max(pairs)
     return (
-        f"Another source costs between {least:.2f} and {most:.2f} dB, most where a network trained with {a} is "
-        f"measured with {b}; over the {len(transfer.about['seeds'])} seeds a figure varies by at most "
-        f"{transfer.spread:.2f} dB (standard deviation)."
+        f"Each network, of width {about['width']} and depth {about['depth']}, has seen {about['training crops']:,} "
+        f"crops of {about['size']} px, and is measured on {about['test crops']}. Another source costs between "
+        f"{least:.2f} and {most:.2f} dB, most where a network trained with {a} is measured with {b}; over the "
+        f"{len(about['seeds'])} seeds a figure varies by at most {transfer.spread:.2f} dB (standard deviation)."
     )
 
 
