@@ -57,7 +57,7 @@ CANDIDATES = {
     "width 24": Candidate({"model.width": 24}),
     "width 48": Candidate({"model.width": 48}),
     "depth 5": Candidate({"model.depth": 5}),
-    "crops of half the photograph or less": Candidate({"data.crop": [0.3, 0.6]}),
+    "crops of half the photograph or more": Candidate({"data.crop": [0.5, 1.0]}),
     "colours as they are": Candidate({"train.recolour": False}),
 }
 EPOCHS = {1: 7, 2: 3}
