@@ -155,6 +155,12 @@ def test_a_file_beside_an_earlier_site_stays(site, tmp_path):
     assert (tmp_path / "mine").exists() and (tmp_path / "index.html").exists()
 
 
+def test_the_first_page_says_how_to_open_the_notebook_that_has_no_page(soups):
+    section = soups["index"].find_all("section")[-1]
+    assert section.h3.text.startswith("8 ") and "notebooks/08-playground.ipynb" in section.text
+    assert (ROOT / "notebooks/08-playground.ipynb").exists() and not [n for n in NAMES if n.startswith("08")]
+
+
 # Parts
 
 
