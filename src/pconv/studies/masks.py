@@ -86,12 +86,14 @@ def describe_transfer(transfer: Transfer) -> str:
     """Say what training with masks of another source costs, and with what budget that was measured."""
     losses, sources, about = transfer.losses, transfer.losses.columns, transfer.about
     pairs = [(float(losses.loc[a, b]), a, b) for a in sources for b in sources if a != b]
-    (least, *_), (most, a, b) = min(pairs), max(pairs)
+    (least, *best), (most, *worst) = min(pairs), max(pairs)
+    words = "trained with {} and measured with {}"
+    other = f"gains up to {-least:.2f} dB" if least < 0 else f"costs {least:.2f} dB at the least"
     return (
         f"Each network, of width {about['width']} and depth {about['depth']}, has seen {about['training crops']:,} "
-        f"crops of {about['size']} px, and is measured on {about['test crops']}. Another source costs between "
-        f"{least:.2f} and {most:.2f} dB, most where a network trained with {a} is measured with {b}; over the "
-        f"{len(about['seeds'])} seeds a figure varies by at most {transfer.spread:.2f} dB (standard deviation)."
+        f"crops of {about['size']} px, and is measured on {about['test crops']}. Another source than the one it is "
+        f"measured with costs up to {most:.2f} dB ({words.format(*worst)}) and {other} ({words.format(*best)}). Over "
+        f"the {len(about['seeds'])} seeds a figure varies by at most {transfer.spread:.2f} dB (standard deviation)."
     )
 
 
