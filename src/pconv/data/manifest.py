@@ -76,7 +76,8 @@ def read_manifest(data: Data, split: str) -> list[Photograph]:
         with open_file(path) as file:
             text = file.read().decode("utf-8", "surrogateescape")  # names of files are bytes
         rows = csv.reader(StringIO(text, newline=""), strict=True)
-        if tuple(next(rows)) not in (COLUMNS, SHARD_COLUMNS):
+        columns = SHARD_COLUMNS if data.source == "webdataset" else COLUMNS
+        if tuple(next(rows)) != columns:
             raise ValueError("other columns")
         found = [_photograph(folder, row) for row in rows]
     except FileNotFoundError:
