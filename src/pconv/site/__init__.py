@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,22 +67,26 @@ def build(root: Path, target: Path) -> list[Path]:
 def _remove_earlier(target: Path) -> None:
     """Remove an earlier site, the whole folder. Raises SiteError if anything in it is of other origin."""
     if target.is_dir():
-        files = (path for path in target.rglob("*") if path.is_symlink() or not path.is_dir())
-        foreign = [path for path in files if path.is_symlink() or not _is_ours(path, target)]
-        if foreign:
-            raise SiteError(f"{target}: holds other files, such as {foreign[0]}; name an empty folder, or a new one")
+        if (foreign := next(_foreign(target), None)) is not None:
+            raise SiteError(f"{target}: holds other files, such as {foreign}; name an empty folder, or a new one")
         shutil.rmtree(target)
     elif os.path.lexists(target):
         raise SiteError(f"{target}: not a folder; name an empty one, or a new one")
 
 
-def _is_ours(path: Path, target: Path) -> bool:
-    """Whether a file is of an earlier site: a page with the generator's mark, its style sheet, or a picture."""
-    index = target / "index.html"
-    if path.parent == target and path.suffix == ".html":
-        return GENERATOR in path.read_bytes()[:2000]
-    beside = path == target / "style.css" or path.parent == target / "images"
-    return beside and index.is_file() and GENERATOR in index.read_bytes()[:2000]
+def _foreign(target: Path) -> Iterator[Path]:
+    """Yield what is no page with the generator's mark, nor a style sheet or a picture beside such a first page."""
+    style, images = target / "style.css", target / "images"
+    has_pages = _is_page(target / "index.html")
+    for path in target.rglob("*"):
+        page = path.parent == target and path.suffix == ".html" and _is_page(path)
+        beside = has_pages and (path == style or path.parent == images)
+        if path.is_symlink() or not (path.is_dir() or page or beside):
+            yield path
+
+
+def _is_page(path: Path) -> bool:
+    return path.is_file() and GENERATOR in path.read_bytes()[:2000]
 
 
 def _pages(root: Path, chapters: list[Chapter], pictures: dict[str, str]) -> list[Page]:
