@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pconv.data.checking import look_at_all, rules
 from pconv.data.decoding import ImageError
+from pconv.data.folders import Found
 from pconv.data.leaks import find_copies
 from pconv.data.manifest import Photograph, photograph_folder, write_manifest, write_rows
 from pconv.data.memory import Seen, open_memory
@@ -29,8 +30,9 @@ def write_manifests(data: Data) -> dict[str, int]:
     of photographs in each split and of those rejected. Raises ImageError if no photograph is left for a split, if more
     than data.max_rejected of all are rejected, and as the sources do.
     """
-    names, shards = _find(data)
-    usable, rejected, places = _look_in_shards(data, names) if shards else (*_look_at(data, names), {})
+    found = _find(data)
+    names = found.splits
+    usable, rejected, places = _look_in_shards(data, names) if found.shards else (*_look_at(data, names), {})
     count = sum(map(len, usable.values())) + len(rejected)
     _reject_copies(usable, rejected)
     write_rows(image_folder() / "rejected.csv", ("path", "reason"), sorted(rejected.items()))
@@ -43,17 +45,17 @@ def write_manifests(data: Data) -> dict[str, int]:
     return {split: len(photographs) for split, photographs in usable.items()} | {"rejected": len(rejected)}
 
 
-def _find(data: Data) -> tuple[dict[str, list[str]], bool]:
-    """Return each split's paths in its folder, and whether they are of shards; say how data.folder was understood."""
+def _find(data: Data) -> Found:
+    """Return what the source finds, by paths in the folder of each split, and say how data.folder was understood."""
     packaged = {split: image_folder() / "packaged" / split for split in SPLITS}
     if data.source == "packaged":
-        return {split: unpack(split, folder) for split, folder in packaged.items()}, False
+        return Found({split: unpack(split, folder) for split, folder in packaged.items()})
     found = find(data)
     for split, folder in packaged.items():
         remove_unpacked(split, folder)
     for note in found.notes:
         say(note)
-    return found.splits, found.shards
+    return found
 
 
 def _look_at(data: Data, names: dict[str, list[str]]) -> tuple[dict[str, Usable], dict[str, str]]:
