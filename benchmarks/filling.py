@@ -36,7 +36,7 @@ from pconv.filling.batch import PHOTOS
 from pconv.filling.blending import harmonic
 from pconv.filling.fill import inpaint
 from pconv.filling.network import DEFAULT, load_pretrained
-from pconv.masks.convention import hole_to_mask
+from pconv.masks.tensors import hole_to_mask
 from pconv.perceptual import PerceptualDistance
 from pconv.progress import Progress
 from pconv.project import project_root

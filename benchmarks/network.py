@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from pconv.hardware import keep_memory
 from pconv.layers import PartialConv2d
-from pconv.masks.convention import hole_to_mask
 from pconv.masks.drawing import draw_hole, hole_rng
+from pconv.masks.tensors import hole_to_mask
 from pconv.unet import LEAK, PConvUNet, he_init
 
 PLAIN, AUTHORS = "nn.Conv2d", "authors"

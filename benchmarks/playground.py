@@ -17,8 +17,8 @@ from common import machine, ratio, record, turns
 
 from pconv import baselines
 from pconv.data.tensors import to_tensor
-from pconv.masks.convention import hole_to_mask
 from pconv.masks.drawing import draw_hole, hole_rng
+from pconv.masks.tensors import hole_to_mask
 from pconv.playground.filling import to_device
 from pconv.playground.network import fill
 from pconv.playground.photographs import SIZE, choices, read_packaged

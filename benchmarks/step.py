@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pconv import losses
 from pconv.hardware import Hardware, keep_memory
 from pconv.losses import TERMS, InpaintingLoss, gram
-from pconv.masks.convention import compose
+from pconv.masks.tensors import compose
 from pconv.params import Params, load_params
 from pconv.training.step import TrainingStep, adam
 from pconv.training.timing import Timer

@@ -24,7 +24,7 @@ from common import changed
 from pconv.baselines import fill
 from pconv.figures import encode, masked, picture_grid
 from pconv.hardware import keep_memory
-from pconv.masks.convention import compose
+from pconv.masks.tensors import compose
 from pconv.metrics import l1_percent, psnr, ssim
 from pconv.params import Params, load_params
 from pconv.perceptual import PerceptualDistance

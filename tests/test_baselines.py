@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pconv.baselines import METHODS, fill
-from pconv.masks.convention import hole_to_mask
 from pconv.masks.drawing import draw_grid
+from pconv.masks.tensors import hole_to_mask
 
 every_method = pytest.mark.parametrize("name", METHODS)
 

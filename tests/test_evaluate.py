@@ -11,9 +11,10 @@ from torch import nn
 from pconv import evaluate, metrics
 from pconv.data.decoding import read_image, write_image
 from pconv.data.selection import write_manifests
-from pconv.masks.convention import BINS, bin_name, mask_to_hole, thickness
+from pconv.masks.convention import BINS, bin_name, thickness
 from pconv.masks.files import write_hole
 from pconv.masks.sets import write_masks
+from pconv.masks.tensors import mask_to_hole
 from pconv.params import Params
 from pconv.perceptual import PerceptualDistance
 from pconv.project import mask_folder

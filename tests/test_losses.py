@@ -11,7 +11,7 @@ from torch import nn
 
 from pconv import losses
 from pconv.losses import TERMS, InpaintingLoss, gram, hole_loss, perceptual_loss, style_loss, tv_loss, valid_loss
-from pconv.masks.convention import compose
+from pconv.masks.tensors import compose
 from pconv.params import Terms
 from pconv.studies.unet import reference_terms
 

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pconv.masks.convention import MaskError, hole_to_mask, mask_to_hole
+from pconv.masks.convention import MaskError
 from pconv.masks.drawing import draw_hole, hole_rng
 from pconv.masks.files import read_hole, write_hole
+from pconv.masks.tensors import hole_to_mask, mask_to_hole
 
 SEEDS = st.integers(0, 2**32 - 1)
 

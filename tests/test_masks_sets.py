@@ -38,6 +38,13 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_processes_that_draw_masks_start_without_pytorch():
+    """Importing it takes each of them seconds, more than drawing its share of the masks."""
+    code = "import sys, pconv.masks.sets; print([name for name in ('torch', 'matplotlib') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_test_masks_fill_every_bin_with_and_without_constraint():
     planned = recipes(Params.model_validate(SMALL).masks, "test", 128)
     assert len(planned) == 6 * 2 * 2

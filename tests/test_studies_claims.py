@@ -8,8 +8,9 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_cdt
 
-from pconv.masks.convention import BINS, bin_name, hole_to_mask
+from pconv.masks.convention import BINS, bin_name
 from pconv.masks.drawing import draw_hole, hole_rng
+from pconv.masks.tensors import hole_to_mask
 from pconv.notebook import write_metrics
 from pconv.studies import claims as study
 from pconv.studies.bootstrap import FAILS, HOLDS, MISSING, OPEN

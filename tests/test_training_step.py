@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from pconv.hardware import Hardware, keep_memory
 from pconv.layers import PartialConv2d
 from pconv.losses import TERMS, InpaintingLoss
-from pconv.masks.convention import hole_to_mask
 from pconv.masks.drawing import draw_hole, hole_rng
+from pconv.masks.tensors import hole_to_mask
 from pconv.params import Terms
 from pconv.training import TrainingError
 from pconv.training.distributed import ALONE

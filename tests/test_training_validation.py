@@ -10,7 +10,7 @@ from conftest import results
 from runs import run_main, same
 
 from pconv.losses import InpaintingLoss
-from pconv.masks.convention import compose
+from pconv.masks.tensors import compose
 from pconv.metrics import l1_percent, psnr
 from pconv.params import load_params
 from pconv.train import train

@@ -14,7 +14,7 @@ from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
 from pconv.checks import check_floating, check_range
-from pconv.masks.convention import check_binary
+from pconv.masks.tensors import check_binary
 
 RADIUS = 3  # px; the neighbourhood that OpenCV's methods look at, as in its documentation
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pconv.masks.convention import check_binary
+from pconv.masks.tensors import check_binary
 
 
 def check_images(**images: Tensor) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pconv.errors import PConvError
-from pconv.masks.convention import compose, mask_to_hole
+from pconv.masks.tensors import compose, mask_to_hole
 from pconv.unet import PConvUNet
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # of images

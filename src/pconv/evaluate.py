@@ -22,8 +22,9 @@ from pconv.data.manifest import read_manifest, read_photograph
 from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError
 from pconv.hardware import exact_convolutions
-from pconv.masks.convention import compose, hole_to_mask, mask_to_hole, thickness
+from pconv.masks.convention import thickness
 from pconv.masks.files import read_hole, read_index
+from pconv.masks.tensors import compose, hole_to_mask, mask_to_hole
 from pconv.params import Params
 from pconv.perceptual import PerceptualDistance, between
 from pconv.progress import Progress

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pconv.checks import check_floating, check_images, check_mask, check_range
-from pconv.masks.convention import compose
+from pconv.masks.tensors import compose
 from pconv.params import Terms
 from pconv.vgg import SMALLEST, VGGFeatures
 

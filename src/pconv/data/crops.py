@@ -29,4 +29,4 @@ def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     curve = np.linspace(0, 1, 256) ** 2 ** rng.uniform(-1, 1)
     darkest, brightest = rng.uniform(0, 0.4), rng.uniform(0.6, 1)
     table = np.rint(255 * (darkest + (brightest - darkest) * curve)).astype(np.uint8)
-    return table[image[..., rng.permutation(3)]]
+    return cv2.LUT(image, table)[..., rng.permutation(3)]

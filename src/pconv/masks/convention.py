@@ -1,15 +1,14 @@
-"""The two conventions for holes, and the bins of hole ratios.
+"""Holes as arrays, and the bins of hole ratios.
 
-A hole is an array (H, W) of uint8 with 1 where pixels are missing; on disk it is white there. A mask is a float tensor
-(1, H, W) with 1 where pixels are valid. `hole_to_mask` and `mask_to_hole` are the only way from one to the other.
+A hole is an array (H, W) of uint8 with 1 where pixels are missing; on disk it is white there. A network
+is given the opposite, a mask: see pconv.masks.tensors. This module does without PyTorch, because every process that
+draws masks imports it.
 """
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from pconv.errors import PConvError
 
@@ -50,21 +49,6 @@ def dilate(hole: np.ndarray, width: int) -> np.ndarray:
     return cv2.dilate(hole.astype(np.uint8), np.ones((width, width), np.uint8))
 
 
-def hole_to_mask(hole: np.ndarray) -> Tensor:
-    """Turn a hole (H, W) of bool or uint8, 1 = hole, into a mask (1, H, W) of float32, 1 = valid."""
-    check_hole(hole)
-    return torch.from_numpy(1 - hole.astype(np.float32))[None]
-
-
-def mask_to_hole(mask: Tensor) -> np.ndarray:
-    """Turn a mask (1, H, W) of 0 and 1, 1 = valid, into a hole (H, W) of uint8, 1 = hole."""
-    _check_tensor(mask)
-    if mask.ndim != 3 or mask.shape[0] != 1:
-        raise MaskError(f"a mask has the shape (1, H, W), not {tuple(mask.shape)}")
-    check_binary(mask)
-    return (mask[0] == 0).to("cpu", torch.uint8).numpy()
-
-
 def check_hole(hole: np.ndarray) -> None:
     """Raise MaskError unless a hole is an array (H, W) of bool or uint8 with no other values than 0 and 1."""
     if not isinstance(hole, np.ndarray):
@@ -73,15 +57,6 @@ def check_hole(hole: np.ndarray) -> None:
         raise MaskError(f"a hole is an array (H, W) of bool or uint8, not {hole.shape} of {hole.dtype}")
     if hole.size and hole.max() > 1:
         raise MaskError(f"a hole holds 0 and 1 (hole) only, not {hole.max()}; read_hole makes one of a picture")
-
-
-def hole_ratio(mask: Tensor) -> Tensor:
-    """Return the share of hole pixels of each mask (N, 1, H, W) of 0 and 1, 1 = valid: (N,) float."""
-    _check_tensor(mask)
-    if mask.ndim != 4 or mask.shape[1] != 1 or not mask.numel():
-        raise MaskError(f"masks have the shape (N, 1, H, W) and pixels, not {tuple(mask.shape)}")
-    check_binary(mask)
-    return (mask == 0).flatten(1).float().mean(1)
 
 
 def border_share(hole: np.ndarray, width: int) -> float:
@@ -109,26 +84,3 @@ def thickness(hole: np.ndarray) -> float:
 def _check_width(width: int) -> None:
     if width < 1:
         raise MaskError(f"a width of {width} px: at least 1")
-
-
-def _check_tensor(mask: Tensor) -> None:
-    if not isinstance(mask, Tensor):
-        raise MaskError(f"a mask is a tensor, not a {type(mask).__name__}")
-
-
-def check_binary(mask: Tensor) -> None:
-    """Raise MaskError unless a mask of any shape and type is 0 or 1 everywhere."""
-    other = mask[(mask != 0) & (mask != 1)]
-    if other.numel():
-        raise MaskError(f"a mask holds 0 (hole) and 1 (valid) only, not {other[0].item():g}")
-
-
-def compose(gt: Tensor, out: Tensor, mask: Tensor) -> Tensor:
-    """Return the composite: the truth where valid, the prediction in the hole.
-
-    Images are (N, 3, H, W), masks (N, 1, H, W). Raises MaskError for other shapes, which would be repeated in silence.
-    """
-    if gt.shape != out.shape or mask.shape != (len(gt), 1, *gt.shape[2:]):
-        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in (gt, out, mask))
-        raise MaskError(f"expected two images (N, 3, H, W) and their mask (N, 1, H, W), got {shapes}")
-    return torch.where(mask > 0, gt, out)

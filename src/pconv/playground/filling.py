@@ -14,7 +14,8 @@ from torch import Tensor
 from pconv import baselines
 from pconv.data.tensors import to_tensor
 from pconv.errors import PConvError
-from pconv.masks.convention import MaskError, hole_to_mask
+from pconv.masks.convention import MaskError
+from pconv.masks.tensors import hole_to_mask
 from pconv.metrics import PSNR_MAX
 from pconv.playground.network import fill, load_network
 from pconv.unet import PConvUNet

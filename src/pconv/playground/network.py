@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from pconv.completion import complete
 from pconv.errors import PConvError
 from pconv.filling.network import DEFAULT, find_weights, load_pretrained
-from pconv.masks.convention import compose
+from pconv.masks.tensors import compose
 from pconv.project import model_folder
 from pconv.tensors import WeightsError
 from pconv.unet import PConvUNet

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pconv.losses import InpaintingLoss
-from pconv.masks.convention import BINS, bin_name, hole_to_mask
+from pconv.masks.convention import BINS, bin_name
 from pconv.masks.drawing import draw_hole, hole_rng
+from pconv.masks.tensors import hole_to_mask
 from pconv.unet import LEAK, Down, PConvUNet
 from pconv.vgg import VGGFeatures
 

@@ -23,8 +23,9 @@ from pconv.data.decoding import ImageError
 from pconv.data.manifest import read_manifest, read_photograph
 from pconv.data.shards import fetch_shard_ahead
 from pconv.hardware import Hardware
-from pconv.masks.convention import MaskError, hole_to_mask
+from pconv.masks.convention import MaskError
 from pconv.masks.files import read_hole, read_index
+from pconv.masks.tensors import hole_to_mask
 from pconv.params import Data, Params
 from pconv.project import mask_folder
 from pconv.training import TrainingError

@@ -32,6 +32,7 @@ CODE = (
     "losses.py",
     "masks/convention.py",
     "masks/files.py",
+    "masks/tensors.py",
     "metrics.py",
     "tensors.py",
     "training/distributed.py",

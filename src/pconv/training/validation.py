@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pconv.losses import TERMS, InpaintingLoss
-from pconv.masks.convention import compose
+from pconv.masks.tensors import compose
 from pconv.metrics import l1_percent, psnr
 from pconv.params import Params
 from pconv.training.distributed import Group
