@@ -42,7 +42,7 @@ site: .venv/installed ## write the report as static pages into site/; they open 
 	@$(IN_ENV) PYTHONPATH=src python -m pconv.site
 
 compare: .venv/installed ## compare the experiments that started from HEAD, or from REV=commit
-	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb $(if $(REV),-p rev $(REV))
+	@$(IN_ENV) $(PAPERMILL) notebooks/06-compare.ipynb reports/notebooks/06-compare.ipynb $(if $(REV),-r rev $(REV))
 
 claims: .venv/installed ## queue the experiments behind 07-claims; PHOTOGRAPHS=/path/to/folder gives them photographs
 	@$(IN_ENV) PYTHONPATH=src python -m pconv.studies.experiments queue \

@@ -244,7 +244,8 @@ def resources(weights: str, sizes: list[float]) -> dict:
             Image.fromarray(picture).save(photo, quality=92)
             Image.fromarray(scattered_holes(picture.shape[:2], np.random.default_rng(1))).save(mask)
             del picture
-            fill = ["-m", "pconv", "fill", photo, "--mask", mask, "--output", Path(folder, "out"), "--weights", weights]
+            to = ["--output", Path(folder, "out"), "--overwrite", "--weights", weights]
+            fill = ["-m", "pconv", "fill", photo, "--mask", mask, *to]
             ours, telea = measured(fill), measured(["-c", TELEA, photo, mask, Path(folder, "telea.jpg")])
             ratio = round(ours["CPU seconds"] / telea["CPU seconds"], 2)
             found[f"{size:g} MP"] = {"pconv fill": ours, "Telea": telea, "CPU time, times Telea's": ratio}

@@ -41,7 +41,7 @@ class Straightforward:
         self.model = (Authors(model, authors) if authors else model).to(device)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=LR)
         self.vgg = VGGFeatures(params.loss.vgg).to(device)
-        self.weights = params.loss.stage1
+        self.weights = params.loss.stage2
 
     def __call__(self, gt, mask):
         out = self.model(gt, mask)
@@ -69,7 +69,7 @@ def our_step(
     """Return the step of pconv.train, with network and loss compiled by torch.compile if a mode is given."""
     where = {"device": hardware.device, "memory_format": layout}
     model = he_init(PConvUNet(params.model.width, params.model.depth), params.seed).to(**where)
-    loss = InpaintingLoss(params.loss.stage1, params.loss.vgg).to(**where)
+    loss = InpaintingLoss(params.loss.stage2, params.loss.vgg).to(**where)
     if mode is not None:
         model.compile(mode=mode, dynamic=False), loss.compile(mode=mode, dynamic=False)
     return TrainingStep(model, optimiser(model, LR), loss, hardware, Timer(hardware.device))

@@ -1,7 +1,9 @@
 """One decoder for photographs: every kind as RGB, and whatever cannot be read is refused by name."""
 
 import os
+import struct
 import time
+import zlib
 from io import BytesIO
 
 import cv2
@@ -69,6 +71,68 @@ def test_a_grey_picture_is_read_as_three_equal_channels(tmp_path):
     for name, values in (("8.png", grey), ("16.png", grey.astype(np.uint16) * 257)):
         Image.fromarray(values).save(tmp_path / name)
         assert np.array_equal(read_image(tmp_path / name), np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize("kind, channels", [("P5", 1), ("P6", 3), ("P2", 1), ("P3", 3)])
+@pytest.mark.parametrize("maximum", [1, 15, 254, 255, 256, 1023, 65_535])
+def test_a_ppm_file_with_a_maximum_that_opencv_ignores_is_refused(tmp_path, kind, channels, maximum):
+    """It would come out nearly black."""
+    picture = position(4, 5)[..., :channels] * np.uint8(12)
+    values = picture.astype(int) * maximum // 255
+    if kind in ("P2", "P3"):
+        content = b"\n".join(b" ".join(b"%d" % value for value in row.ravel()) for row in values) + b"\n"
+    else:
+        content = values.astype(">u2" if maximum > 255 else np.uint8).tobytes()
+    (tmp_path / "a.ppm").write_bytes(b"%s\n# a comment\n5 4 # another\n%d\n" % (kind.encode(), maximum) + content)
+    if maximum in (255, 65_535):
+        assert np.abs(read_image(tmp_path / "a.ppm").astype(int) - picture).max() <= 1
+    else:
+        with pytest.raises(
+            ImageError, match=rf"a\.ppm: a PPM file whose greatest value is {maximum}; save it with 255 or 65535"
+        ):
+            read_image(tmp_path / "a.ppm")
+
+
+def grey_png(depth, transparent):
+    """Return a grey PNG of `depth` bits with the values 0 and 1, and a transparent one."""
+    row = np.array([0, 1] * 4, ">u2" if depth == 16 else np.uint8)
+    if depth < 8:
+        row = np.packbits((row[:, None] >> np.arange(depth - 1, -1, -1)) & 1)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 8, 1, depth, 0, 0, 0, 0)), (b"tRNS", struct.pack(">H", transparent))]
+    chunks += [(b"IDAT", zlib.compress(b"\0" + row.tobytes())), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_a_grey_png_with_a_transparent_colour_is_refused_if_a_pixel_has_it(depth):
+    for transparent in (0, 1):
+        with pytest.raises(ImageError, match=r"a\.png: transparent in places; save it without transparency"):
+            decode(grey_png(depth, transparent), "a.png")
+    if depth > 1:
+        assert decode(grey_png(depth, 2), "a.png").shape == (1, 8, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "PA", "RGBA"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_transparency_is_refused_in_every_layout(mode, kind):
+    """A colour that no pixel has, and layers that hide nothing, do no harm."""
+    picture = Image.fromarray(RED).convert(mode)
+    for alpha in (254, 255):
+        options = {}
+        if mode in ("RGB", "L"):
+            options["transparency"] = picture.getpixel((0, 0)) if alpha < 255 else 7 if mode == "L" else (7, 7, 7)
+        else:
+            picture.putalpha(alpha)
+        if (mode, kind) == ("PA", "PNG") or (options and kind == "TIFF"):
+            continue  # there is no such file
+        file = BytesIO()
+        picture.save(file, kind, **options)
+        if alpha < 255:
+            with pytest.raises(ImageError, match=r"^a: transparent in places; save it without transparency"):
+                decode(file.getvalue(), "a")
+        else:
+            assert decode(file.getvalue(), "a").shape == RED.shape
 
 
 def test_a_picture_is_turned_as_exif_asks(tmp_path):

@@ -1,5 +1,6 @@
 """Shards by URL: fetched whole or not at all, once for all processes of a machine, within a bounded number of bytes."""
 
+import errno
 import os
 import signal
 import socket
@@ -148,11 +149,53 @@ def test_too_little_room_is_said_once_and_reading_goes_on(project, server, monke
 
 def test_what_a_killed_process_left_is_removed_in_time(project, server):
     fetch(f"{server.url}/train/0000.tar")
-    old, new = Path("cache/0-a.tar.partial"), Path("cache/0-b.tar.partial")
+    old, new = (Path(f"cache/{cache_path(name).name}.partial") for name in ("https://host/a.tar", "https://host/b.tar"))
     old.touch(), new.touch()
     os.utime(old, (1, 1))
     fetch(f"{server.url}/train/0001.tar")
     assert not old.exists() and new.exists()
+
+
+def test_files_of_others_in_the_folder_stay(project, server, monkeypatch):
+    """Even where they look like shards, and the folder is full."""
+    cache, name = project / "cache", cache_path("https://host/a.tar").name
+    for other in ("my-results", f"{name[:16]}-folder.tar"):
+        (cache / other).mkdir(parents=True)
+        (cache / other / "a").write_bytes(b"mine")
+    others = ["phd-thesis.tar", "film-download.partial", "lock", f"{name[1:]}", f"old-{name}", "a-b.lock"]
+    for path in (cache / other for other in others):
+        path.write_bytes(b"mine")
+        os.utime(path, (1, 1))
+    (cache / f"{name[:16]}-link.tar").symlink_to(cache / "phd-thesis.tar")
+    before = sorted(cache.rglob("*"))
+    monkeypatch.setenv("WDS_CACHE_SIZE", "1")
+    for number in range(3):
+        fetch(f"{server.url}/train/000{number}.tar")
+    assert [path for path in before if not path.exists()] == []
+    assert all((cache / other).read_bytes() == b"mine" for other in others)
+    assert [path.name for path in cache.glob("*0?.tar")] == [cache_path(f"{server.url}/train/0002.tar").name]
+
+
+def test_a_shard_that_may_not_be_removed_stays(project, server, monkeypatch):
+    """As those of other users do in a folder with the sticky bit."""
+    kept_one, unlink = fetch(f"{server.url}/train/0000.tar"), Path.unlink
+
+    def guarded(path, **options):
+        if path == kept_one:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", guarded)
+    monkeypatch.setenv("WDS_CACHE_SIZE", "1")
+    for number in (1, 2):
+        fetch(f"{server.url}/train/000{number}.tar")
+    assert kept() == {"0000.tar", "0002.tar"}
+
+
+@pytest.mark.parametrize("name", ["\u56fe" * 90 + ".tar", "a" * 250 + ".tar"])
+def test_a_long_name_is_shortened(name):
+    path = cache_path(f"https://host/{name}")
+    assert len(os.fsencode(f"{path.name}.partial")) < 255 and path.suffix == ".tar"
 
 
 # What goes wrong
@@ -211,6 +254,26 @@ def test_other_programs_fetch_other_urls(project, monkeypatch):
     assert fetch("s3://bucket/./train/0000.tar").read_bytes() == (project / "served/train/0000.tar").read_bytes()
 
 
+@pytest.mark.parametrize("url", ["pipe:touch pwned; echo ://0.tar", "PIPE:touch pwned; echo ://0.tar", "s3://a/0.tar"])
+def test_no_command_is_run(project, monkeypatch, url):
+    """Whatever a list of photographs says, or webdataset was told to put in the place of a URL."""
+    monkeypatch.setenv("GOPEN_REWRITE", "s3://=pipe:touch pwned && echo ")
+    refused(url, "is a command, and none is run; use the URL of a file")
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("scheme, program", [("s3", "aws"), ("gs", "gsutil"), ("http", "curl"), ("ais", "ais")])
+def test_the_name_of_a_shard_is_one_argument(project, monkeypatch, scheme, program):
+    (project / "bin").mkdir()
+    (project / f"bin/{program}").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (project / f"bin/{program}").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{project / 'bin'}:{os.environ['PATH']}")
+    for text in ("; touch pwned;", "$(touch pwned)", "`touch pwned`", "'&touch pwned '", '"|touch pwned "', "> pwned"):
+        url = f"{scheme}://host/{text} 0.tar"
+        assert url in fetch(url).read_text().splitlines()
+    assert not Path("pwned").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_named(project, server, monkeypatch):
     (project / "file").touch()
     monkeypatch.setenv("WDS_CACHE", str(project / "file/cache"))
@@ -222,6 +285,43 @@ def test_a_folder_that_cannot_be_written_is_named(project, server, monkeypatch):
     monkeypatch.setenv("WDS_CACHE_SIZE", "100 GB")
     with pytest.raises(ImageError, match=r"^WDS_CACHE_SIZE = 100 GB: not a number of bytes"):
         fetch(f"{server.url}/train/0000.tar")
+
+
+def test_a_shard_that_another_user_fetched_is_read(project, server, monkeypatch):
+    """Only its owner may note that it is in use, and nobody in a folder that is mounted for reading."""
+    url = f"{server.url}/train/0000.tar"
+    fetch(url)
+    for reason in (errno.EPERM, errno.EROFS):
+
+        def refusing(*args, reason=reason, **options):
+            raise OSError(reason, os.strerror(reason))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "utime", refusing)
+            with fetching.open_fetched(url) as file:
+                assert file.read() == (project / "served/train/0000.tar").read_bytes()
+
+
+@pytest.mark.parametrize("closed", ["file", "folder"])
+def test_a_shard_that_may_not_be_read_is_named(project, server, monkeypatch, closed):
+    url = f"{server.url}/train/0000.tar"
+    path = fetch(url)
+    refusal = PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def guarded(original):  # permissions do not stop root, who may run the tests
+        def call(name, *args, **options):
+            if os.fspath(name) in (str(path), path):
+                raise refusal
+            return original(name, *args, **options)
+
+        return call
+
+    monkeypatch.setattr("builtins.open", guarded(open))
+    if closed == "folder":
+        monkeypatch.setattr(os, "stat", guarded(os.stat))
+        fetch_ahead(url)
+    with pytest.raises(ImageError, match=rf"^{url}: cannot be kept: {path}: Permission denied; set WDS_CACHE to"):
+        fetching.open_fetched(url)
 
 
 def test_fetching_ahead_keeps_quiet_and_reading_tells(server):

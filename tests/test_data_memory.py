@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from photographs import in_folder, photographs, picture
 from PIL import Image
 
 from pconv.data import checking
+from pconv.data import memory as memory_module
 from pconv.data.checking import look_at_all, rules
 from pconv.data.decoding import ImageError
 from pconv.data.memory import open_memory
@@ -117,6 +120,45 @@ def test_a_memory_of_another_kind_is_begun_anew(folder, looked):
         other.execute("CREATE TABLE seen (path TEXT)")
     other.close()
     assert run(folder, looked) == (first, ALL)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_memory_that_was_cut_short_is_begun_anew(folder, looked, share):
+    first, _ = run(folder, looked)
+    os.truncate(memory_path(), int(share * memory_path().stat().st_size))
+    assert run(folder, looked) == (first, ALL)
+
+
+def test_a_memory_whose_table_has_a_damaged_name_is_begun_anew(folder, looked):
+    """SQLite's message is no text then."""
+    first, _ = run(folder, looked)
+    content = memory_path().read_bytes()
+    memory_path().write_bytes(content.replace(b"TABLE seen (path", b"TABLE seen \xed\xed\xedth"))
+    assert run(folder, looked) == (first, ALL)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_memory_that_another_process_uses_is_named_and_stays(folder, looked, monkeypatch, begun):
+    run(folder, looked)
+    before, found = memory_path().read_bytes(), memory_path().stat().st_ino
+    monkeypatch.setattr(memory_module, "PATIENCE", 0.1)
+    used = rf"{memory_path()}: database is locked; wait until the other process that uses it has ended"
+    with closing(sqlite3.connect(memory_path(), isolation_level=None)) as other:
+        if begun:
+            other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ImageError, match=used):
+            with open_memory(memory_path(), "rules") as memory:
+                other.execute("BEGIN EXCLUSIVE")
+                memory.recall({})
+    assert memory_path().read_bytes() == before and memory_path().stat().st_ino == found
+    assert run(folder, looked)[1] == ["gone.png"]
+
+
+@pytest.mark.parametrize("place", ["/proc/seen.sqlite", "/proc/none/seen.sqlite"])
+def test_a_memory_that_cannot_be_written_is_named(place):
+    with pytest.raises(ImageError, match=rf"^{place}: .*; it has to lie where files can be written"):
+        with open_memory(Path(place), "rules"):
+            pass
 
 
 def test_what_is_remembered_is_what_was_seen(folder):

@@ -79,12 +79,33 @@ def test_of_train_and_val_alone_val_is_the_test_set():
         ("https://host/{train,train,test}.tar", "names a shard more than once"),
         ("${NOWHERE}/0.tar", "missing environment variable"),
         ("https://host/{train,val", ""),
+        ("https://[host/{train,val,test}.tar", "Invalid IPv6 URL"),
         ("empty", "empty holds no shards (.tar)"),
     ],
 )
 def test_what_is_not_clear_is_refused(project, folder, said):
     (project / "empty").mkdir()
     with pytest.raises(ImageError, match=rf"^data\.folder\b.*{re.escape(said)}"):
+        find_shards(folder)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "pipe:touch pwned; echo ://{train,val,test}.tar",
+        "https://h/val-0.tar::pipe:touch pwned; echo ://train-0.tar::https://h/test-0.tar",
+        "{https://h/val-0.tar,https://h/test-0.tar,pipe:touch pwned; echo ://train-0.tar}",
+        "{p,http}{ipe:touch pwned #,}://h/{train,val,test}.tar",
+        "${COMMAND}://h/{train,val,test}.tar",
+        "file://pipe:touch pwned; echo ://{train,val,test}.tar",
+        "PIPE:touch pwned; echo ://{train,val,test}.tar",
+        " pipe:touch pwned; echo ://{train,val,test}.tar",
+        "p\tipe:touch pwned; echo ://{train,val,test}.tar",
+    ],
+)
+def test_commands_are_refused_wherever_they_stand(monkeypatch, folder):
+    monkeypatch.setenv("WDS_COMMAND", "pipe:touch pwned #")
+    with pytest.raises(ImageError, match=r"^data\.folder = .*: a parameter file runs no commands; use a"):
         find_shards(folder)
 
 

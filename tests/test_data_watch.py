@@ -50,6 +50,30 @@ def test_each_line_changes_with_its_folder_alone(project):
     assert third[0] == second[0] and third[1].startswith("1 files ")
 
 
+def test_files_of_weights_change_a_line_each_by_what_they_hold(project):
+    keys = {"vgg": ("loss", "vgg"), "start": ("train", "start"), "published": ("evaluate", "published")}
+
+    def found(**files):
+        sections = {}
+        for name, file in files.items():
+            section, key = keys[name]
+            sections.setdefault(section, {})[key] = file
+        lines(project, **sections)
+        return {name: (project / f"data/watched/{name}.txt").read_text() for name in keys}
+
+    assert found(vgg="packaged", start=None, published=None) == dict.fromkeys(keys, "no file\n")
+    files = {name: f"{name}.safetensors" for name in keys}
+    assert found(**files) == dict.fromkeys(keys, "no such file\n")
+    for name in keys:
+        (project / files[name]).write_bytes(b"one")
+    first = found(**files)
+    assert all(line.startswith("sha256 ") for line in first.values())
+    (project / files["start"]).write_bytes(b"two")
+    (project / files["vgg"]).touch()
+    second = found(**files)
+    assert {name for name in keys if second[name] != first[name]} == {"start"}
+
+
 def test_what_is_not_used_changes_nothing(project):
     photographs(project / "mine", "train/a.png", "val/b.png", "test/c.png")
     mine = {"data": {"source": "folder", "folder": "mine"}}

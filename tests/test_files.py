@@ -1,6 +1,8 @@
 """Reading what is no file does not hang; writing replaces a file whole, and leaves alone what it is a link to."""
 
 import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -45,3 +47,40 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(TypeError):
         write_file(tmp_path / "a", "text")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".png", "\u56fe" * 83 + ".png"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    for content in (b"old", b"new"):
+        write_file(tmp_path / name, content)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"new")]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444, 0o755])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path, mode):
+    (tmp_path / "a").touch()
+    (tmp_path / "a").chmod(mode)
+    write_file(tmp_path / "a", b"new")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode and (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("link", [None, os.symlink, os.link])
+def test_a_new_file_has_the_mode_that_the_umask_says(tmp_path, link):
+    """In place of a link, too: files in DVC's cache are for reading only."""
+    if link:
+        (tmp_path / "cache").touch()
+        (tmp_path / "cache").chmod(0o444)
+        link(tmp_path / "cache", tmp_path / "a")
+    before = os.umask(0o027)
+    try:
+        write_file(tmp_path / "a", b"new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").lstat().st_mode) == 0o640
+
+
+def test_threads_write_into_one_folder(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: write_file(tmp_path / f"{n % 4}", b"%d" % (n % 4) * 10_000), range(200)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3"]
+    assert all((tmp_path / f"{n}").read_bytes() == b"%d" % n * 10_000 for n in range(4))

@@ -1,21 +1,28 @@
 """Photographs of every kind come back as they were, but for the hole."""
 
+import base64
+import struct
 import subprocess
 import sys
+from io import BytesIO
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin
 from repository import ROOT
 
 import pconv
 from pconv.data.decoding import ImageError
-from pconv.filling.canvas import Box
+from pconv.filling import encoding
+from pconv.filling.canvas import Box, PictureCanvas
 from pconv.filling.command import main
 from pconv.filling.network import load_pretrained, predict
+from pconv.filling.photo import TURNS, turn_array
+from pconv.filling.previews import without_preview, without_resources
 from pconv.masks.convention import MaskError
 from pconv.masks.files import MaskWarning
 from pconv.tensors import WeightsError
@@ -200,32 +207,284 @@ def test_profile_and_texts_of_a_tiff_of_16_bits(command):
         assert changed(scene(3, np.uint16), file.asarray())
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK"])
+def test_tiffs_of_all_compressions(command, compression, mode):
+    options = {"compression": compression, "icc_profile": PROFILE, "dpi": (300, 300)}
+    Image.fromarray(scene()).convert(mode).save("photo.tif", **options)
+    Image.fromarray(scene()).save("last.png")
+    status, said = command("photo.tif", "last.png", "--mask", "hole.png")
+    assert status == 0, said
+    with Image.open("photo.tif") as before, Image.open("out/photo.tif") as after:
+        assert changed(np.asarray(before), np.asarray(after))
+        assert after.info["icc_profile"] == PROFILE and after.info["dpi"] == (300, 300)
+        if compression != "jpeg":
+            assert after.info["compression"] == compression
+
+
+def save_tiff(path, dtype, compression, byteorder, folder):
+    """Write a TIFF with a folder of EXIF data, and tags of which some have types that libtiff cannot write."""
+    tags = [(33723, 4, 3, (1, 2, 3), True), (315, 2, 0, "somebody", True), (34675, 7, len(PROFILE), PROFILE, True)]
+    options = {"photometric": "rgb", "compression": compression, "byteorder": byteorder, "metadata": None}
+    options |= {"resolution": (300, 300), "resolutionunit": 2}
+    path = Path(path)
+    for _ in range(2):  # once to know where the folder will be
+        end = path.stat().st_size if path.exists() else 0
+        path.unlink(missing_ok=True)
+        tifffile.imwrite(path, scene(3, dtype), extratags=[*tags, (0x876C, 4, 1, end, True)], **options)
+    content = path.read_bytes()
+    directory = TiffImagePlugin.ImageFileDirectory_v2(content[:8], group=0x8769)
+    directory.update(folder)
+    other, own = (struct.pack(f"{byteorder}HHI", tag, 4, 1) for tag in (0x876C, 0x8769))  # tifffile writes no 0x8769
+    path.write_bytes(content.replace(other, own) + directory.tobytes(end))
+
+
+@pytest.mark.filterwarnings("ignore:Metadata Warning, tag 33723")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("byteorder", "<>")
+def test_tiffs_keep_their_metadata(command, dtype, compression, byteorder):
+    folder = {0x829A: 0.004, 36867: "2026:01:02 03:04:05", 37500: b"maker", 0xA005: {1: "R98"}}
+    save_tiff("photo.tif", dtype, compression, byteorder, folder)
+    for lossless in ([], ["--png"]):
+        status, said = command("photo.tif", "--mask", "hole.png", *lossless)
+        assert status == 0, said
+    with tifffile.TiffFile("out/photo.tif") as file:
+        assert changed(scene(3, dtype), file.asarray())
+        tags = file.pages[0].tags
+        assert tags[33723].value in ((1, 2, 3), np.array([1, 2, 3], "<u4").tobytes()) and tags[34675].value == PROFILE
+        assert tags[282].value[0] / tags[282].value[1] == 300
+    for path in ("photo.tif", "out/photo.tif", "out/photo.png"):
+        with Image.open(path) as picture:
+            exif = picture.getexif()
+            assert exif[315] == "somebody" and exif.get_ifd(0xA005) == {1: "R98"}
+            assert {tag: exif.get_ifd(0x8769)[tag] for tag in (36867, 37500)} == {
+                tag: folder[tag] for tag in (36867, 37500)
+            }
+            assert exif.get_ifd(0x8769)[0x829A] == pytest.approx(0.004)
+            assert picture.info["icc_profile"] == PROFILE and picture.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+
+
+def test_what_cannot_be_encoded_is_one_line_and_the_others_are_filled(command, monkeypatch):
+    """Encoders raise errors of all kinds."""
+
+    def broken(pixels, photo):
+        raise RuntimeError("Error setting from dictionary")
+
+    monkeypatch.setitem(encoding.ENCODERS, "TIFF", broken)
+    Image.fromarray(scene()).save("first.tif")
+    Image.fromarray(scene()).save("last.png")
+    status, said = command("first.tif", "last.png", "--mask", "hole.png")
+    assert status == 1 and "first.tif: cannot be written as TIFF (Error setting from dictionary)" in said
+    assert "1 of 2 photographs" in said and Path("out/last.png").is_file()
+
+
+def preview():
+    file = BytesIO()
+    Image.fromarray(scene()).resize((40, 30)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def exif_with_previews(order):
+    """Return EXIF data with a maker, its notes, which hold a preview, and the thumbnail of a second directory."""
+    thumbnail = preview()
+    notes = b"before" + thumbnail + b"after"
+
+    def number(value, size):
+        return value.to_bytes(size, order)
+
+    def directory(at, entries, following):
+        """Return a directory and its values, which are numbers or bytes."""
+        head, values = number(len(entries), 2), b""
+        place = at + 2 + 12 * len(entries) + 4
+        for tag, value in entries.items():
+            if isinstance(value, int):
+                head += number(tag, 2) + number(4, 2) + number(1, 4) + number(value, 4)
+            else:
+                head += number(tag, 2) + number(7, 2) + number(len(value), 4) + number(place + len(values), 4)
+                values += value + bytes(len(value) % 2)
+        return head + number(following, 4) + values
+
+    camera = 8 + len(directory(8, {271: b"A camera\0", 0x8769: 0}, 0))
+    second = camera + len(directory(camera, {37500: notes}, 0))
+    place = second + len(directory(second, {513: 0, 514: 0}, 0))
+    return b"".join(
+        [
+            (b"II*\0" if order == "little" else b"MM\0*") + number(8, 4),
+            directory(8, {271: b"A camera\0", 0x8769: camera}, second),
+            directory(camera, {37500: notes}, 0),
+            directory(second, {513: place, 514: len(thumbnail)}, 0),
+            thumbnail,
+        ]
+    )
+
+
+def shown(content):
+    """Whether a file, its texts decoded, holds the preview, or enough of it."""
+    part = preview()[-200:-100]
+    return part in content or part.hex().encode() in content or base64.b64encode(preview())[300:400] in content
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_no_preview_shows_what_was_removed(command, suffix, order):
+    exif, path = exif_with_previews(order), f"photo.{suffix}"
+    xmp = b"<x:xmpmeta><a>kept</a><xmpGImg:image>" + base64.b64encode(preview()) + b"</xmpGImg:image></x:xmpmeta>"
+    resources = [(1036, bytes(28) + preview()), (1028, b"kept too"), (1033, bytes(28) + preview())]
+    photoshop = b"".join(
+        b"8BIM" + i.to_bytes(2) + b"\0\0" + len(v).to_bytes(4) + v + bytes(len(v) % 2) for i, v in resources
+    )
+    picture, options = Image.fromarray(scene()), {"exif": b"Exif\0\0" + exif}
+    if suffix == "tif":
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[700], tags[34377], tags[271] = xmp, photoshop, "A camera"
+        tags.tagtype[700] = tags.tagtype[34377] = 1
+        tags[0x8769] = {37500: b"before" + preview() + b"after"}
+        options = {"tiffinfo": tags}
+    elif suffix == "png":
+        options["pnginfo"] = texts = PngImagePlugin.PngInfo()
+        texts.add_text("Author", "somebody")
+        texts.add_itxt("XML:com.adobe.xmp", xmp.decode(), zip=True)
+        texts.add_text("Raw profile type exif", f"\nexif\n{len(exif)}\n{exif.hex()}\n", zip=True)
+        texts.add(b"prVW", preview())
+    else:
+        options |= {"xmp": xmp, "quality": 95} if suffix == "jpg" else {"xmp": xmp, "lossless": True}
+    picture.save(path, **options)
+    if suffix == "jpg":
+        parts = {
+            0xED: b"Photoshop 3.0\0" + photoshop,
+            0xE5: preview(),
+            0xE0: b"JFXX\0\x10" + preview(),
+            0xEB: preview(),
+        }
+        added = b"".join(
+            b"\xff" + bytes([marker]) + (len(part) + 2).to_bytes(2) + part for marker, part in parts.items()
+        )
+        content = Path(path).read_bytes()
+        at = 4 + int.from_bytes(content[4:6])
+        Path(path).write_bytes(content[:at] + added + content[at:] + preview())
+    assert shown(Path(path).read_bytes())
+    for lossless in ([], ["--png"]):
+        status, said = command(path, "--mask", "hole.png", *lossless, "--overwrite")
+        assert status == 0, said
+        result = Path("out/photo.png" if lossless else f"out/{path}")
+        assert not shown(result.read_bytes())
+        with Image.open(result) as out:
+            assert out.getexif()[271] in ("A camera", b"A camera\0") and not out.getexif().get_ifd(ExifTags.IFD.IFD1)
+            notes = out.getexif().get_ifd(0x8769)[37500]
+            assert notes.startswith(b"before\0") and notes.endswith(b"\0after")
+            texts = getattr(out, "text", {})
+            assert "Raw profile type exif" not in texts and texts.get("Author") == (
+                "somebody" if suffix == "png" else None
+            )
+            if suffix != "png":
+                assert b"<a>kept</a><xmpGImg:image></xmpGImg:image>" in out.info["xmp"]
+            if not lossless and suffix in ("jpg", "tif"):
+                assert b"kept too" in result.read_bytes()
+    out = filled(path)
+    assert not any(shown(value) for value in out.info.values() if isinstance(value, bytes))
+
+
+def test_a_preview_in_plain_pixels_is_removed_and_what_cannot_be_read_is_left_out():
+    pixels = bytes(range(1, 201))
+    head = struct.pack("<2sHIH", b"II", 42, 8, 0) + struct.pack("<I", 14)
+    entries = struct.pack("<HHHIIHHII", 2, 273, 4, 1, 44, 279, 4, 1, len(pixels)) + bytes(4)
+    assert without_preview(head + entries + pixels) == head[:10] + bytes(4) + entries
+    behind = without_preview(head + entries + pixels + b"behind")
+    assert behind == head[:10] + bytes(4) + entries + bytes(200) + b"behind"
+    in_directory = struct.pack("<HHHIIHHII", 2, 273, 4, 1, 8, 279, 4, 1, 4) + bytes(4)
+    for damaged in (b"Exif\0\0nothing", b"II*\0", head + in_directory):
+        assert without_preview(damaged) == b""
+    assert without_preview(b"") == b""
+    assert without_resources(b"8BIM\x04\x0c") == b""
+
+
+def test_a_jpeg_keeps_metadata_that_fill_several_segments(command):
+    exif = Image.Exif()
+    exif[271] = "A camera"
+    profile = PROFILE + bytes(100_000)
+    Image.fromarray(scene()).save("photo.jpg", exif=exif, icc_profile=profile, comment=b"a comment", dpi=(300, 300))
+    status, said = command("photo.jpg", "--mask", "hole.png")
+    assert status == 0, said
+    with Image.open("out/photo.jpg") as out:
+        assert (
+            out.info["icc_profile"] == profile and out.info["comment"] == b"a comment" and out.info["dpi"] == (300, 300)
+        )
+        assert out.getexif()[271] == "A camera" and out.info["jfif"]
+    assert Path("out/photo.jpg").read_bytes().count(b"a comment") == 1
+
+
+@pytest.mark.parametrize("suffix, head", [("pgm", b"P5"), ("ppm", b"P6")])
+def test_a_ppm_of_another_maximum_is_refused(command, suffix, head):
+    pixels = (scene(1 if suffix == "pgm" else 3, np.uint16) // 64).astype(">u2")
+    Path(f"photo.{suffix}").write_bytes(b"%s\n%d %d\n1023\n" % (head, WIDTH, HEIGHT) + pixels.tobytes())
+    status, said = command(f"photo.{suffix}", "--mask", "hole.png")
+    assert status == 1 and f"photo.{suffix}: " in said and "1023; save it with 255 or 65535" in said
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "CMYK"])
+def test_pictures_are_written_without_calls_that_pillow_gives_up(mode, monkeypatch):
+    """Pillow 11.3 warns of a mode given to fromarray."""
+    monkeypatch.setattr(Image, "fromarray", None)
+    canvas = PictureCanvas(Image.new(mode, (8, 6)))
+    values = np.random.default_rng(0).integers(0, 256, (3, 4, canvas.planes)).astype(np.float32) / 255
+    canvas.write(Box(1, 4, 2, 6), values, np.ones((3, 4)))
+    assert np.abs(canvas.read(Box(1, 4, 2, 6)) - values).max() < 1e-6
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
 def test_pictures_that_are_stored_turned(command, orientation, suffix, tmp_path):
     """The mask fits what is seen; the file is stored as it was, and its EXIF data say so."""
     exif = Image.Exif()
     exif[274] = orientation
     path = f"photo.{suffix}"
     stored = scene(height=WIDTH, width=HEIGHT) if orientation > 4 else scene()
-    Image.fromarray(stored).save(path, exif=exif, quality=95, subsampling=0)
+    options = {"compression": "tiff_lzw"} if suffix == "tif" else {"quality": 95, "subsampling": 0}
+    Image.fromarray(stored).save(path, exif=exif, **options)
     before = Image.open(path)
     status, said = command(path, "--mask", "hole.png")
     assert status == 0, said
     with Image.open(f"out/{path}") as after:
-        assert after.size == before.size and after.getexif()[274] == orientation
+        assert after.size == before.size and after.getexif().get(274, 1) == orientation
         upright = [np.asarray(_upright(picture)).astype(int) for picture in (before, after)]
         difference = np.abs(upright[0] - upright[1]).max(2)
-        if suffix == "png":
+        if suffix != "jpg":
             assert not difference[KEPT].any() and difference[~KEPT].any()
         assert difference[~KEPT].mean() > 10 * difference[KEPT].mean()
     assert np.asarray(filled(path)).shape == (HEIGHT, WIDTH, 3)
 
 
 def _upright(picture):
-    from PIL import ImageOps
-
+    picture.load()  # in doing so Pillow turns a TIFF, and forgets that it was turned
     return ImageOps.exif_transpose(picture)
+
+
+def decoded(path):
+    """Return a file as OpenCV decodes it: a TIFF upright (which imread cannot if it lies), a PNG as it is stored."""
+    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("lossless", [False, True])
+def test_tiffs_of_16_bits_that_are_stored_turned(command, orientation, lossless):
+    stored = scene(3, np.uint16, *((WIDTH, HEIGHT) if orientation > 4 else (HEIGHT, WIDTH)))
+    tifffile.imwrite("deep.tif", stored, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
+    status, said = command("deep.tif", "--mask", "hole.png", *(["--png"] if lossless else []))
+    assert status == 0, said
+    before = decoded("deep.tif")
+    if lossless:
+        with Image.open("out/deep.png") as picture:
+            assert picture.getexif().get(274, 1) == orientation
+        after = decoded("out/deep.png")
+        if orientation != 1:
+            after = turn_array(after, TURNS[orientation][0])
+    else:
+        assert np.array_equal(tifffile.imread("out/deep.tif").shape, stored.shape)
+        after = decoded("out/deep.tif")
+    assert changed(before, after)
+    assert np.array_equal(filled("deep.tif")[..., ::-1], after)
 
 
 def test_a_mask_that_ignores_how_a_picture_is_stored(command):
@@ -235,6 +494,8 @@ def test_a_mask_that_ignores_how_a_picture_is_stored(command):
     Image.fromarray(np.rot90(HOLE)).save("stored.png")  # what a program sees that knows nothing of EXIF
     Image.fromarray(HOLE).save("hole.png")
     assert filled("photo.png", "stored.png") == filled("photo.png", "hole.png")
+    Image.fromarray(scene(height=WIDTH, width=HEIGHT)).save("photo.tif", exif=exif)
+    assert np.array_equal(filled("photo.tif", "stored.png"), filled("photo.png", "hole.png"))
 
 
 def test_jpeg_outside_the_hole_is_within_rounding(command):
@@ -319,7 +580,7 @@ def test_masks_go_by_name_or_by_order(command, tmp_path):
     assert np.array_equal(np.asarray(Image.open("out/one.png")), scene())
     assert changed(scene(), np.asarray(Image.open("out/two.png")))
     empty.save("x.png")
-    status, said = command("one.png", "two.png", "--mask", "hole.png", "x.png")
+    status, said = command("one.png", "two.png", "--mask", "hole.png", "x.png", "--overwrite")
     assert status == 0
     assert np.array_equal(np.asarray(Image.open("out/two.png")), scene())
     status, said = command("one.png", "two.png", "--mask", "masks/one.png", "masks/one.png", "x.png")
@@ -336,7 +597,7 @@ def test_errors_are_one_line_with_the_name_and_the_others_are_filled(command, tm
     assert status == 1 and len(lines) == 2 and "text.png: not an image" in lines[0] and "missing.png" in lines[1]
     assert "1 of 3 photographs" in said and (tmp_path / "out/good.png").is_file()
     Image.fromarray(HOLE[:50]).save("other.png")
-    status, said = command("good.png", "--mask", "other.png")
+    status, said = command("good.png", "--mask", "other.png", "--overwrite")
     assert status == 1 and "other.png: 140 x 50 px, but good.png has 140 x 90 px" in said
 
 
@@ -344,8 +605,59 @@ def test_a_result_never_replaces_what_it_is_made_from(command, tmp_path):
     (tmp_path / "out").mkdir()
     Image.fromarray(scene()).save("out/photo.png")
     status, said = command("out/photo.png", "--mask", "hole.png")
-    assert status == 1 and "would replace what it is made from" in said
+    assert status == 1 and "out/photo.png: the result would replace what it or another result is made from" in said
     assert np.array_equal(np.asarray(Image.open("out/photo.png")), scene())
+
+
+def numbered(folder, *numbers):
+    Path(folder).mkdir()
+    for number in numbers:
+        Image.fromarray(scene()[..., ::-1] if number % 2 else scene()).save(f"{folder}/{number}.png")
+
+
+def contents():
+    return {path: path.read_bytes() for path in Path().rglob("*.png") if path.exists()}
+
+
+@pytest.mark.parametrize(
+    "photos, masks, folder",
+    [
+        (["a", "."], ["hole.png"], "b"),  # b/1.png is read after a/1.png is filled
+        (["a/1.png", "a/3.png"], ["m/3.png", "m/1.png"], "m"),  # m/3.png is the mask of a/1.png
+    ],
+    ids=["photograph", "mask"],
+)
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_no_result_replaces_what_another_one_is_made_from(weights, command, capsys, photos, masks, folder, overwrite):
+    numbered("a", 1, 3)
+    numbered("b", 1, 2)
+    numbered("m")
+    for number in (1, 3):
+        Image.fromarray(HOLE).save(f"m/{number}.png")
+    before = contents()
+    words = ["fill", *photos, "--mask", *masks, "--output", folder, "--weights", str(weights), *overwrite]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "would replace what it or another result is made from; choose another folder" in said
+    assert contents() == before
+
+
+def test_files_that_exist_already_are_replaced_only_where_that_is_asked_for(command, tmp_path):
+    numbered("out", 2, 3)
+    numbered("a", 1, 2, 3)
+    (tmp_path / "out/1.png").symlink_to("nowhere.png")
+    before = contents()
+    status, said = command("a", "--mask", "hole.png")
+    assert status == 1 and said == (
+        "pconv fill: out/1.png: exists already, and 2 other results; choose another folder, or replace "
+        "with --overwrite what is there\n"
+    )
+    assert contents() == before
+    status, said = command("a", "--mask", "hole.png", "--overwrite")
+    assert status == 0, said
+    assert all(changed(scene()[..., ::-1], np.asarray(Image.open(f"out/{i}.png"))) for i in (1, 3))
+    status, said = command("a/2.png", "--mask", "hole.png")
+    assert status == 1 and "out/2.png: exists already; choose" in said
 
 
 @pytest.mark.parametrize(

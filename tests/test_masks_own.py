@@ -1,6 +1,9 @@
 """Masks of one's own: used as they are, augmented, refused; with either colour for the hole."""
 
 import os
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -161,6 +164,31 @@ def test_a_mask_above_the_limit_of_pixels_is_not_decoded(project):
     values["data"]["max_pixels"] = 1500
     with pytest.raises(MaskError, match=r"40 x 40 px are more than 1,500 pixels"):
         write_masks(Params.model_validate(values))
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_are(tmp_path, monkeypatch):
+    """Those are the whole process's: what one thread puts back, another may have saved while it was changed."""
+    write_hole(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    masks = own.OwnMasks(tmp_path, ["a.png"], True, 2**26, {})
+    both, ended = threading.Barrier(2, timeout=60), threading.Event()
+
+    def in_turn(path, *rest, **options):  # both are at it, and the one that came last is the last to end
+        both.wait()
+        if threading.current_thread().name == "last":
+            ended.wait(60)
+        return read_hole(path, *rest, **options)
+
+    monkeypatch.setattr(own, "read_hole", in_turn)
+    before = list(warnings.filters)
+    last = threading.Thread(target=masks.read, args=(0,), name="last")
+
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(masks.read, 0)
+        last.start()
+        assert not reading.result().any()
+    ended.set()
+    last.join()
+    assert warnings.filters == before
 
 
 @pytest.mark.parametrize("folder", ["data", "data/masks/train", "."])

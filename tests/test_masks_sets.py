@@ -179,24 +179,33 @@ def test_a_file_of_others_in_the_way_is_refused_before_anything_is_drawn(project
     assert contents(project) == before
 
 
-@pytest.mark.parametrize("calls", [0, 3, 12, 13, 20, 30])
-def test_interrupted_at_any_moment_the_next_run_gives_the_same(project, monkeypatch, hole, calls):
-    """Also when it has other parameters: it takes no mask of the interrupted run for somebody else's."""
-    params = Params.model_validate(SMALL)
-    write_masks(params)
-    expected = contents(project / "data")
-    replace, left = Path.replace, [calls]
+def interrupt(monkeypatch, params, calls, change):
+    """Draw masks until a `change`, replace or unlink, was made of so many files."""
+    original, left = getattr(Path, change), [calls]
 
-    def interrupted(path, target):
+    def interrupted(path, *args, **options):
         left[0] -= 1
         if left[0] < 0:
             raise KeyboardInterrupt
-        return replace(path, target)
+        return original(path, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", interrupted)
+        patch.setattr(Path, change, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            write_masks(params.model_copy(update={"seed": 1}))
+            write_masks(params)
+
+
+@pytest.mark.parametrize("change", ["replace", "unlink"])
+@pytest.mark.parametrize("calls", [0, 3, 12, 13, 14, 20, 30])
+@pytest.mark.parametrize("again", [None, 0, 2, 12, 13, 14, 20])
+def test_interrupted_at_any_moment_the_next_run_gives_the_same(project, monkeypatch, hole, calls, again, change):
+    """Also when it has other parameters, and is interrupted as well: no mask is taken for somebody else's."""
+    params = Params.model_validate(SMALL)
+    write_masks(params)
+    expected = contents(project / "data")
+    interrupt(monkeypatch, params.model_copy(update={"seed": 1}), calls, change)
+    if again is not None:
+        interrupt(monkeypatch, params.model_copy(update={"seed": 2}), again, change)
     write_masks(params)
     assert contents(project / "data") == expected
 

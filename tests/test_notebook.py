@@ -125,6 +125,13 @@ def test_metrics_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert path.read_text() == before and os.listdir(path.parent) == ["made.json"]
 
 
+def test_metrics_that_are_not_finite_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"reports/metrics/made\.json: not written.* not finite: pconv\.psnr, l1$"):
+        write_metrics("made", {"pconv": {"psnr": float("nan"), "ssim": 0.9}, "l1": float("inf")})
+    assert not (tmp_path / "reports").exists()
+
+
 # Parameters
 
 

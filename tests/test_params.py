@@ -640,8 +640,8 @@ def test_use_makes_the_file_where_there_is_none(tiny):
     assert load_params().seed == 1
 
 
-@pytest.mark.parametrize("how", ["edited", "staged", "not in git", "no repository"])
-def test_use_refuses_to_lose_edits(tiny, how):
+@pytest.mark.parametrize("how", ["edited", "staged", "not in git", "no repository", "no git"])
+def test_use_refuses_to_lose_edits(tiny, monkeypatch, how):
     (tiny / "params").mkdir()
     tiny.write("params/one.yaml", seed=1)
     target = tiny / "params.yaml"
@@ -650,6 +650,8 @@ def test_use_refuses_to_lose_edits(tiny, how):
         subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "x"], check=True)
     elif how == "no repository":
         (tiny / ".git").rename(tiny / "git")
+    elif how == "no git":
+        monkeypatch.setenv("PATH", "")
     target.write_text("seed: 12345\n")
     if how == "staged":
         subprocess.run(["git", "add", "params.yaml"], check=True)

@@ -118,8 +118,8 @@ def test_results_claims_parameters_and_stages_are_there(soups):
 
 def test_two_builds_are_equal_and_leave_nothing_old(site, tmp_path):
     shutil.copytree(site, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "index.html").rename(tmp_path / "old.html")
-    shutil.copy(site / "index.html", tmp_path)
+    page = (site / "index.html").read_text().replace("</main>", '<img src="images/old.png" alt=""></main>')
+    (tmp_path / "old.html").write_text(page)
     (tmp_path / "images/old.png").touch()
     build(ROOT, tmp_path)
     files = {path.relative_to(site) for path in site.rglob("*") if path.is_file()}
@@ -143,16 +143,32 @@ def test_a_folder_with_other_files_stays_as_it_is(tmp_path, name):
     assert path.read_text() == "mine"
 
 
-def test_a_file_beside_an_earlier_site_stays(site, tmp_path):
+@pytest.mark.parametrize("name", ["CNAME", "images/mine.jpg"])
+def test_a_file_beside_an_earlier_site_stays(site, tmp_path, name):
     shutil.copytree(site, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "CNAME").write_text("example.org")
-    with pytest.raises(SiteError, match="such as .*CNAME"):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(SiteError, match=f"such as .*{name}"):
         build(ROOT, tmp_path)
-    (tmp_path / "CNAME").unlink()
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_link_beside_an_earlier_site_stays(site, tmp_path):
+    shutil.copytree(site, tmp_path, dirs_exist_ok=True)
     (tmp_path / "mine").symlink_to(site)
     with pytest.raises(SiteError, match="such as .*mine"):
         build(ROOT, tmp_path)
     assert (tmp_path / "mine").exists() and (tmp_path / "index.html").exists()
+
+
+def test_a_build_that_fails_leaves_the_earlier_site(site, tmp_path):
+    root, target = tmp_path / "project", tmp_path / "site"
+    shutil.copytree(site, target)
+    root.mkdir()
+    for _ in range(2):
+        with pytest.raises(SiteError, match="reports"):
+            build(root, target)
+        assert {path.name for path in tmp_path.iterdir()} == {"project", "site"}
+        assert sorted(path.name for path in target.iterdir()) == sorted(path.name for path in site.iterdir())
 
 
 def test_the_first_page_says_how_to_open_the_notebook_that_has_no_page(soups):

@@ -123,8 +123,8 @@ def test_seeds_that_disagree_are_named_whatever_the_verdict():
 
 
 def test_a_published_pair_has_its_say():
-    pair = study.Runs(pd.concat([rows("partial"), rows("plain", 1)], ignore_index=True), "published networks, 128 px")
-    alone = study.Runs(rows("partial"), "published networks, 256 px")
+    pair = study.Runs(pd.concat([rows("partial"), rows("plain", 1)], ignore_index=True), "published weights, 128 px")
+    alone = study.Runs(rows("partial"), "published weights, 256 px")
     claim = judged(collected(), [pair, alone])[1]
     assert [part.verdict for part in claim.parts] == [HOLDS, FAILS] and claim.verdict == FAILS
 
@@ -219,7 +219,7 @@ def test_published_tables_are_read_where_they_are(tmp_path, monkeypatch):
     table.to_csv(folder / "crops-256.csv", index=False)
     table.assign(psnr=1.0).to_csv(folder / "plain-crops-256.csv", index=False)
     (runs,) = study.read_published()
-    assert runs.name == "published networks, 256 px"
+    assert runs.name == "published weights, 256 px"
     assert len(runs.get("partial")) == len(table) and set(runs.get("plain")["psnr"]) == {1.0}
 
 
@@ -237,7 +237,7 @@ def test_experiments_are_listed_with_what_they_change():
 
 
 def test_a_published_plain_network_alone_decides_nothing():
-    alone = study.Runs(rows("plain"), "published networks, 128 px")
+    alone = study.Runs(rows("plain"), "published weights, 128 px")
     claims = judged(collected(), [alone])
     assert [len(claims[number].parts) for number in (1, 5, 6)] == [1, 2, 2]
 

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from pconv.params import ParamsError, load_params
 from pconv.train import finish, train
-from pconv.training import TrainingError
+from pconv.training import TrainingError, distributed
 from pconv.training.checkpoint import list_checkpoints, load_newest
 from pconv.training.distributed import ALONE, DistributedError, Group, join, launch
 from pconv.training.trainer import Trainer
@@ -190,7 +190,7 @@ def test_a_signal_to_torchrun_saves_and_another_number_of_processes_goes_on(tiny
     step = load_newest(tiny / "models/state/stage1")[1]["step"]
     assert f"stopped at step {step}; run again to go on from there" in said, said
     assert resume(Trainer(load_params(), 1)) == step
-    assert "stage 1: processes: 1 now, 2 before; the last bits of the weights will differ" in capfd.readouterr().err
+    assert "stage 1: processes: 1 now, 2 before; batch norm sees 4 crops at a time, not 2" in capfd.readouterr().err
 
 
 def test_a_notebook_starts_the_processes_and_gets_their_result(tiny, whole, capfd, monkeypatch):
@@ -252,3 +252,37 @@ def test_a_signal_ends_what_was_launched_and_says_so(tmp_path, capfd, monkeypatc
     with pytest.raises(KeyboardInterrupt, match="stopped; run again to go on from there"):
         launch("talk", processes=1)
     assert {process.pid for process in psutil.Process().children(recursive=True)} <= before
+
+
+SLOW = """
+import os, pathlib, signal, sys, time
+def end(*_):
+    time.sleep(4)
+    pathlib.Path("saved").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+pathlib.Path("ready").write_text(os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"])
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("patience, saved", [("600", True), ("1", False)])
+def test_what_was_launched_has_ten_minutes_to_end(tmp_path, monkeypatch, patience, saved):
+    """A step that takes longer than torchrun's 30 s is not killed before it is saved."""
+    if not saved:  # torchrun heeds the variable
+        monkeypatch.setitem(distributed.PATIENCE, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", patience)
+    (tmp_path / "slow.py").write_text(SLOW)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def stop():
+        end = time.monotonic() + PATIENCE
+        while not (tmp_path / "ready").exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(KeyboardInterrupt):
+        launch("slow", processes=1)
+    assert (tmp_path / "ready").read_text() == patience
+    assert (tmp_path / "saved").exists() == saved

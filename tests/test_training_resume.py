@@ -12,6 +12,8 @@ from repository import ROOT, closure
 from runs import Killed, resume, same, train_until_done
 
 from pconv import vgg
+from pconv.masks.convention import MaskError
+from pconv.masks.files import read_hole, write_hole
 from pconv.train import finish, train
 from pconv.training import resume as module
 from pconv.training.resume import CODE, Checkpoints
@@ -212,6 +214,20 @@ def test_a_checkpoint_of_other_data_is_not_used(tiny, killed_at, capfd, file, na
     (tiny / file).write_text("\n".join(lines) + "\n")
     assert resume(Trainer(params, 1)) == 0
     assert capfd.readouterr().err.endswith(f"stage 1: starting afresh, not from step 2: changed {name}\n")
+
+
+def test_a_checkpoint_of_masks_that_look_alike_in_their_index_is_not_used(tiny, killed_at, capfd):
+    params = tiny.set(train__checkpoint_seconds=0)
+    killed_at(2)
+    with pytest.raises(Killed):
+        train(params, 1)
+    path = tiny / "data/masks/train/00000.png"
+    write_hole(path, read_hole(path)[::-1])
+    assert resume(Trainer(params, 1)) == 0
+    assert capfd.readouterr().err.endswith("stage 1: starting afresh, not from step 2: changed train masks\n")
+    path.unlink()
+    with pytest.raises(MaskError, match=r"data/masks/train/00000\.png: No such file.*`dvc repro masks`"):
+        Trainer(params, 1)
 
 
 @pytest.mark.parametrize("source", ["packaged", "vgg.safetensors"])  # a relative path starts at the project's root

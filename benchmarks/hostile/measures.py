@@ -30,6 +30,7 @@ from hostile.tensors import (
 from pconv import baselines, losses, metrics
 from pconv.data.tensors import to_tensor
 from pconv.masks import convention
+from pconv.masks.tensors import compose, hole_ratio, hole_to_mask, mask_to_hole
 from pconv.params import Terms
 from pconv.perceptual import PerceptualDistance
 
@@ -217,7 +218,7 @@ HOLES = {
     "a tensor": (torch.zeros(8, 8), r"a Tensor"),
     "a list": ([[0, 1]], r"a list"),
 }
-refusals(HELD, "hole_to_mask", convention.hole_to_mask, (), others=HOLES)
+refusals(HELD, "hole_to_mask", hole_to_mask, (), others=HOLES)
 refusals(HELD, "dilate", lambda hole: convention.dilate(hole, 3), (), others=HOLES)
 refusals(HELD, "thickness", convention.thickness, (), others=HOLES | {"all hole": (HOLE + 1, r"valid pixels")})
 refusals(HELD, "border_share", lambda hole: convention.border_share(hole, 1), (), others=HOLES)
@@ -238,12 +239,12 @@ BATCHES = {
     "an array": OTHER_MASKS["an array"],
     "no pixel": (MASK[..., :0], r"\(2, 1, 32, 0\)"),
 }
-refusals(HELD, "mask_to_hole", convention.mask_to_hole, (), others=SINGLE_MASKS)
-refusals(HELD, "hole_ratio", convention.hole_ratio, (), others=BATCHES)
+refusals(HELD, "mask_to_hole", mask_to_hole, (), others=SINGLE_MASKS)
+refusals(HELD, "hole_ratio", hole_ratio, (), others=BATCHES)
 
 COMPOSED = {name: SHAPES[name] for name in ("one image", "one channel", "a single column", "another batch")}
 SHAPED = {name: MASKS[name] for name in ("one mask", "three channels", "a single column", "another batch")}
-refusals(HELD, "compose", convention.compose, TRIPLE, COMPOSED, COMPOSED, SHAPED)
+refusals(HELD, "compose", compose, TRIPLE, COMPOSED, COMPOSED, SHAPED)
 
 
 # Images in memory

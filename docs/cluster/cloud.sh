@@ -21,7 +21,8 @@ mkdir -p models
 for stage in 1 2; do
     command=(torchrun "--nnodes=$#" --nproc-per-node=gpu "--master-addr=$first" --master-port=29500)
     training=(-m pconv.train --stage "$stage" --keep-checkpoint)
-    settings=(env "PATH=$PATH" PYTHONUTF8=1 OMP_NUM_THREADS=1 "WDS_CACHE=$WDS_CACHE" "WDS_CACHE_SIZE=$WDS_CACHE_SIZE")
+    settings=(env "PATH=$PATH" PYTHONUTF8=1 OMP_NUM_THREADS=1 TORCH_ELASTIC_SHUTDOWN_TIMEOUT=600
+        "WDS_CACHE=$WDS_CACHE" "WDS_CACHE_SIZE=$WDS_CACHE_SIZE")
     started=()
     for host in ${others[@]+"${others[@]}"}; do
         # What this machine has made: lists, masks, the weights of stage 1, and the checkpoint to go on from.

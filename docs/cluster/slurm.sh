@@ -22,6 +22,7 @@
 set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 export PATH="$PWD/.venv/bin:$PATH" PYTHONUTF8=1 OMP_NUM_THREADS=1
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=110 # seconds that torchrun leaves for the step that ends and the checkpoint
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"      # srun does not take it over from sbatch
 export WDS_CACHE="${SLURM_TMPDIR:-/tmp/$(id -un)}/pconv-shards" # a disk of each machine's own, for shards by URL
 export WDS_CACHE_SIZE=200e9                           # bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -52,11 +53,25 @@ def write_file(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all. Raises OSError on failure, and the old file is then unchanged.
 
     A link is replaced and never written through: it may lead into DVC's cache, where other versions share the file.
+    Any other file keeps its mode.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # the name may be as long as names can be
     try:
+        mode = _mode(path)
+        partial.touch(0o666 if mode is None else 0o600, exist_ok=False)
         partial.write_bytes(content)
+        if mode not in (None, _mode(partial)):  # some file systems have no modes to set
+            partial.chmod(mode)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _mode(path: Path) -> int | None:
+    """Return the permissions of a file; None if there is none of this path alone."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else None

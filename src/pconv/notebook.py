@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 import nbformat
 
 from pconv.files import write_file
-from pconv.params import Params, load_params
+from pconv.params import Params, flat, load_params
 from pconv.project import project_root
 
 # All that is kept of a notebook's metadata, the same on every machine. Jupyter, VS Code and papermill each write more,
@@ -57,6 +58,8 @@ def write_timings(name: str, values: dict) -> None:
 
 
 def _write_json(path: Path, values: dict) -> None:
+    if odd := [key for key, value in flat(values).items() if isinstance(value, float) and not math.isfinite(value)]:
+        raise ValueError(f"{path}: not written, since these are not finite: {', '.join(odd)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
 

@@ -24,6 +24,7 @@ from pconv.files import read_small, write_file
 from pconv.project import project_root
 from pconv.yaml import MOST_BYTES, read_yaml
 
+NAMED_VGG = ("packaged", "imagenet", "random")  # values of loss.vgg that are no paths
 MOST_LINES = 10  # of an error: a file with more problems is another kind of file
 
 Count = Annotated[int, Field(ge=1)]
@@ -207,7 +208,7 @@ class Terms(Section):
 
 
 class Loss(Section):
-    """The loss of each stage, and the network that two of its terms look through."""
+    """The loss of each stage, and the network whose features two of its terms compare."""
 
     vgg: str = Field(
         "imagenet",
@@ -446,7 +447,8 @@ def use(source: Path, target: Path) -> None:
 def _kept(target: Path):
     """Yield what the target may hold without being the only copy: what is committed, and the sets in params/."""
     command = ["git", "show", f"HEAD:./{target.name}"]
-    yield subprocess.run(command, cwd=target.parent, capture_output=True).stdout
+    with suppress(FileNotFoundError):  # no git: then nothing is committed
+        yield subprocess.run(command, cwd=target.parent, capture_output=True).stdout
     for path in sorted((target.parent / "params").glob("*.yaml")):
         with suppress(OSError):
             yield read_small(path, MOST_BYTES)

@@ -1,4 +1,4 @@
-"""VGG-16 up to pool3, the network that the perceptual and the style loss look through (`loss.vgg`).
+"""VGG-16 up to pool3, the network whose features the perceptual and the style loss compare (`loss.vgg`).
 
 Four sources of weights, each with its own standardisation of the input. The scale of the features matters: the
 perceptual term grows with it and the style term with its square, so that the paper's loss weights mean something only
@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from pconv.files import open_file
+from pconv.params import NAMED_VGG
 from pconv.project import ProjectError, project_root
 from pconv.tensors import WeightsError, fit, read_tensors, weights_error
 
-SOURCES = ("packaged", "imagenet", "random")
 PACKAGED = Path(files("pconv") / "weights" / "vgg16_pool3.safetensors")
 PACKAGED_INPUT = ((0.48235, 0.45882, 0.40784), (1.0, 1.0, 1.0))
 IMAGENET_INPUT = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's, as its weights ask
-ALLOWED = f"one of {', '.join(SOURCES)}, or the path of a file"
+ALLOWED = f"one of {', '.join(NAMED_VGG)}, or the path of a file"
 SMALLEST = 8  # px a side that leave the third pooling a pixel
 HINT = f"loss.vgg is {ALLOWED} with the keys of torchvision's vgg16"
 

@@ -71,7 +71,8 @@ def open_photograph(encoded: bytes, name: str | Path, max_pixels: int = MAX_PIXE
     """Read the header of an encoded photograph, as `open_header` does, and make sure that it can be used as one.
 
     Raises ImageError with the name also for several pictures in one file, for pixels that are neither grey nor colours,
-    and for a photograph that is transparent in places: nobody can tell what is meant to be there.
+    as `check_maximum` does, and for a photograph that is transparent in places: nobody can tell what is meant to be
+    there.
     """
     header = open_header(BytesIO(encoded), name, max_pixels)
     try:
@@ -80,13 +81,38 @@ def open_photograph(encoded: bytes, name: str | Path, max_pixels: int = MAX_PIXE
         raise ImageError(f"{name}: not an image that can be read; it is damaged or cut short") from None
     if frames > 1 and header.format != "MPO":  # of MPO, which cameras write, the first is the photograph
         raise ImageError(f"{name}: holds {frames} pictures; save the one that is meant")
-    if header.mode not in MODES:
+    if header.mode not in MODES and (header.format, header.mode) != ("PPM", "I"):  # grey of 16 bits
         raise ImageError(f"{name}: pixels of the kind {header.mode}; save it in RGB or grey")
-    if header.has_transparency_data:
-        image = decode_pixels(encoded, name, cv2.IMREAD_UNCHANGED)
-        if image.shape[2:] == (4,) and image[..., 3].min() < np.iinfo(image.dtype).max:
-            raise ImageError(f"{name}: transparent in places; save it without transparency")
+    check_maximum(header, name)
+    if header.has_transparency_data and _is_transparent(header, encoded, name):
+        raise ImageError(f"{name}: transparent in places; save it without transparency")
     return header
+
+
+def check_maximum(header: Image.Image, name: str | Path) -> None:
+    """Raise ImageError with the name if a file is a PPM that does not reach up to 255 or 65535 as OpenCV supposes.
+
+    header: as `open_header` returns it, with no pixel decoded.
+    """
+    if header.format != "PPM":
+        return
+    arguments = header.tile[0][3]  # of Pillow's decoder: the maximum is the second, unless it is 255 or 65535
+    if isinstance(arguments, tuple) and arguments[1] not in (255, 65535):
+        raise ImageError(f"{name}: a PPM file whose greatest value is {arguments[1]}; save it with 255 or 65535")
+
+
+def _is_transparent(header: Image.Image, encoded: bytes, name: str | Path) -> bool:
+    image = decode_pixels(encoded, name, cv2.IMREAD_UNCHANGED)
+    full = np.iinfo(image.dtype).max
+    if image.shape[2:] == (4,):
+        return bool(image[..., 3].min() < full)
+    if header.mode in ("1", "L", "I;16"):  # a PNG with a transparent grey, of which OpenCV tells nothing
+        most = 2 ** encoded[24] - 1  # in the file, whose values OpenCV spreads to `full`
+        return bool((image == min(header.info["transparency"], most) * (full // most)).any())
+    try:  # a TIFF of two channels, of which OpenCV leaves out the second, or a palette
+        return header.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    except Exception:  # damaged pixels make Pillow raise errors of many kinds
+        raise ImageError(f"{name}: not an image that can be read; it is damaged or cut short") from None
 
 
 def decode(encoded: bytes, name: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -14,10 +14,11 @@ import os
 import re
 import select
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import BinaryIO
@@ -41,6 +42,7 @@ REASONS = {  # why curl ended
     28: "its server does not answer",
 }
 FINAL = (22,)  # nothing to be tried again
+OURS = re.compile(r"(?a)[0-9a-f]{16}-[\w.-]*")  # names of files in the folder, in which there may be others
 _ahead = threading.Lock()  # one shard at a time is fetched ahead of its use
 _warned = False
 
@@ -57,31 +59,38 @@ def fetch(url: str, since: float = 0) -> Path:
             if not path.exists() or path.stat().st_mtime < since:
                 _fetch(url, path, warn=not since)
     except OSError as error:
-        where = cut(error.filename or path.parent, 300)
-        raise ImageError(
-            f"{cut(url, 300)}: cannot be kept: {where}: {error.strerror}; set WDS_CACHE to a folder on a disk of this "
-            "machine, and WDS_CACHE_SIZE to the bytes that may be in it"
-        ) from None
+        raise _not_kept(url, path, error) from None
     return path
+
+
+def _not_kept(url: str, path: Path, error: OSError) -> ImageError:
+    where = cut(error.filename or path.parent, 300)
+    return ImageError(
+        f"{cut(url, 300)}: cannot be kept: {where}: {error.strerror}; set WDS_CACHE to a folder on a disk of this "
+        "machine, and WDS_CACHE_SIZE to the bytes that may be in it"
+    )
 
 
 def open_fetched(url: str, since: float = 0) -> BinaryIO:
     """Open a shard for reading, fetched if need be, and note that it is in use. Raises ImageError as `fetch` does."""
     while True:
         path = cache_path(url)
-        if since or not path.exists():
+        if since or not os.path.exists(path):  # which is no error where the folder may not be read
             fetch(url, since)
         try:
             file = open(path, "rb")
         except FileNotFoundError:  # it has just made room for another
             continue
-        os.utime(file.fileno(), ns=(time.time_ns(), os.fstat(file.fileno()).st_mtime_ns))
+        except OSError as error:
+            raise _not_kept(url, path, error) from None
+        with suppress(OSError):  # of another user, who fetched it, or in a folder that nobody may change
+            os.utime(file.fileno(), ns=(time.time_ns(), os.fstat(file.fileno()).st_mtime_ns))
         return file
 
 
 def fetch_ahead(url: str) -> None:
     """Begin to fetch a shard that will be needed soon, in the background; whoever needs it hears of a failure."""
-    if not cache_path(url).exists() and _ahead.acquire(blocking=False):
+    if not os.path.exists(cache_path(url)) and _ahead.acquire(blocking=False):
         threading.Thread(target=_fetch_ahead, args=(url,), daemon=True).start()
 
 
@@ -92,6 +101,11 @@ def _fetch_ahead(url: str) -> None:
         time.sleep(PAUSES[0])
     finally:
         _ahead.release()
+
+
+def is_command(url: str) -> bool:
+    """Whether webdataset would take a URL for a command of the shell; all others are one argument of a program."""
+    return urlparse(url).scheme == "pipe"
 
 
 def remote_state(url: str) -> str:
@@ -123,7 +137,7 @@ def cache_folder() -> Path:
 
 def cache_path(url: str) -> Path:
     """Return the path of a shard in the folder: its name after a hash of the whole URL."""
-    name = re.sub(r"[^\w.-]", "_", urlparse(url).path.rpartition("/")[2])[-80:]
+    name = re.sub(r"(?a)[^\w.-]", "_", urlparse(url).path.rpartition("/")[2])[-80:]
     return cache_folder() / f"{hashlib.sha256(os.fsencode(url)).hexdigest()[:16]}-{name}"
 
 
@@ -138,7 +152,7 @@ def _most_bytes() -> float:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock of this thread's; it ends with the process."""
-    with open(path, "w") as file:
+    with open(path, "a") as file:  # which leaves alone what somebody else may have put there
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -164,10 +178,12 @@ def _fetch(url: str, path: Path, warn: bool) -> None:
 
 def _transfer(url: str, file: BinaryIO) -> tuple[int | None, str]:
     """Write what is at a URL into a file; returns the exit status of the program that fetched it, and why it failed."""
-    from webdataset.gopen import Pipe, gopen, gopen_schemes  # it imports PyTorch
+    from webdataset.gopen import Pipe, gopen, gopen_schemes, rewrite_url  # it imports PyTorch
 
     gopen_schemes.setdefault("s3", lambda url, mode, _size: Pipe(["aws", "s3", "cp", "--quiet", url, "-"], mode=mode))
     try:
+        if is_command(rewrite_url(url)):
+            return 22, "is a command, and none is run; use the URL of a file"
         stream = gopen(url)
     except FileNotFoundError as error:
         return None, f"{error.filename}: no such program; install it to read this kind of URL"
@@ -194,25 +210,37 @@ def _transfer(url: str, file: BinaryIO) -> tuple[int | None, str]:
 
 
 def _make_room(path: Path, size: int, most: float, warn: bool) -> None:
-    """Remove the shards that were read least lately, until one of `size` bytes fits in as well."""
+    """Remove the shards that were read least lately, until one of `size` bytes fits in as well, and no other file."""
     global _warned
     with _locked(path.parent / "lock"):
         kept = []
-        for other in path.parent.glob("*-*"):
+        for other in path.parent.iterdir():
             try:
-                found = other.stat()
+                found = other.lstat()
             except FileNotFoundError:
                 continue
+            if not OURS.fullmatch(other.name) or not stat.S_ISREG(found.st_mode):
+                continue
             if other.suffix == ".partial" and time.time() - found.st_mtime > 10 * STALLED:
-                other.unlink(missing_ok=True)  # of a process that was killed
+                _remove(other)  # of a process that was killed
             elif other.suffix not in (".partial", ".lock") and other != path:
                 kept.append((found.st_atime, found.st_size, other))
         size += sum(each for _, each, _ in kept)
         for used, each, other in sorted(kept):
             if size <= most:
                 break
-            other.unlink(missing_ok=True)
+            if not _remove(other):
+                continue
             size -= each
             if warn and not _warned and time.time() - used < IN_USE:
                 _warned = True
                 say(f"{path.parent}: WDS_CACHE_SIZE = {most:g}: too few bytes, shards in use make room for others")
+
+
+def _remove(path: Path) -> bool:
+    """Remove a file unless it belongs to another user, whose files this one may not remove."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        return False
+    return True

@@ -18,6 +18,13 @@ import numpy as np
 from pconv.data.decoding import ImageError
 
 SIDE = 16  # of a thumbnail
+PATIENCE = 60.0  # seconds that another process may take to write
+DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)  # the last for another table
+ADVICE = {
+    sqlite3.SQLITE_BUSY: "wait until the other process that uses it has ended",
+    sqlite3.SQLITE_CANTOPEN: "it has to lie where files can be written",
+    sqlite3.SQLITE_READONLY: "it has to lie where files can be written",
+}
 TABLE = (
     "CREATE TABLE IF NOT EXISTS seen "
     "(path BLOB PRIMARY KEY, bytes INT, time INT, rules TEXT, sha256 TEXT, thumbnail BLOB, reason BLOB) WITHOUT ROWID"
@@ -40,9 +47,13 @@ class Memory:
 
     def __init__(self, path: Path, rules: str):
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._database, self._rules = sqlite3.connect(path, timeout=60), rules
-        self._database.execute(TABLE)
-        self._database.execute("SELECT path, bytes, time, rules, sha256, thumbnail, reason FROM seen LIMIT 1")
+        self._database, self._rules = sqlite3.connect(path, timeout=PATIENCE), rules
+        try:
+            self._database.execute(TABLE)
+            self._database.execute("SELECT path, bytes, time, rules, sha256, thumbnail, reason FROM seen LIMIT 1")
+        except BaseException:
+            self.close()
+            raise
 
     def recall(self, states: dict[str, tuple[int, int] | None]) -> dict[str, Seen | ImageError]:
         """Return what is known of files, given with their states by their paths, without those that have changed."""
@@ -89,15 +100,29 @@ def open_memory(path: Path, rules: str) -> Iterator[Memory]:
 
     Raises ImageError with the path if it cannot be used, now or later.
     """
-    if path.exists() and not path.is_file():
-        raise ImageError(f"{path}: not a file; move it away")
     try:
-        memory = Memory(path, rules)
-    except sqlite3.DatabaseError:
-        path.unlink(missing_ok=True)
-        memory = Memory(path, rules)
-    try:
-        with closing(memory):
+        if os.path.exists(path) and not os.path.isfile(path):  # which raise nothing
+            raise ImageError(f"{path}: not a file; move it away")
+        with closing(_open(path, rules)) as memory:
             yield memory
     except sqlite3.Error as error:
-        raise ImageError(f"{path}: {error}; delete this file, which only saves time") from None
+        advice = ADVICE.get(_code(error), "delete this file, which only saves time")
+        raise ImageError(f"{path}: {error}; {advice}") from None
+
+
+def _open(path: Path, rules: str) -> Memory:
+    try:
+        try:
+            return Memory(path, rules)
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # messages about a damaged file may be no text
+            if _code(error) not in DAMAGED:
+                raise
+            path.unlink(missing_ok=True)
+            return Memory(path, rules)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}; {ADVICE[sqlite3.SQLITE_CANTOPEN]}") from None
+
+
+def _code(error: Exception) -> int:
+    """Return SQLite's code for the kind of an error."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from pconv.data.decoding import ImageError
-from pconv.data.fetching import remote_state
+from pconv.data.fetching import is_command, remote_state
 from pconv.data.folders import Found, find_files, fingerprint, split_words
 from pconv.data.shards import is_url
 from pconv.errors import cut
@@ -80,12 +80,13 @@ def _expand(folder: str) -> list[str]:
     """Return the paths and URLs that webdataset's notation stands for."""
     from webdataset.shardlists import expand_urls  # it imports PyTorch
 
-    if folder.startswith("pipe:"):
-        raise ImageError(f"data.folder = {cut(folder, 300)}: a parameter file runs no commands; use a folder or a URL")
     try:
         names = [name.removeprefix("file://") for name in expand_urls(folder)]
-    except (AssertionError, ValueError) as error:  # variables of the environment; braces
+        commands = any(map(is_command, names))
+    except (AssertionError, ValueError) as error:  # variables of the environment; braces; brackets that are no address
         raise ImageError(f"data.folder = {cut(folder, 300)}: {cut(error, 200)}") from None
+    if commands:
+        raise ImageError(f"data.folder = {cut(folder, 300)}: a parameter file runs no commands; use a folder or a URL")
     if len(set(names)) < len(names):
         raise ImageError(f"data.folder = {cut(folder, 300)}: names a shard more than once")
     missing = [name for name in names if not is_url(name) and not os.path.isfile(project_root() / name)]

@@ -1,10 +1,11 @@
-"""The stage `watch`: lines by which the pipeline notices a change in folders of the user's.
+"""The stage `watch`: lines by which the pipeline notices a change in folders and files of the user's.
 
 python -m pconv.data.watch
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from itertools import chain
 
@@ -13,8 +14,8 @@ from pconv.data.manifest import photograph_folder
 from pconv.data.shardlists import watch_shards
 from pconv.data.sources import find
 from pconv.errors import PConvError
-from pconv.files import write_file
-from pconv.params import Data, Masks, load_params
+from pconv.files import open_file, write_file
+from pconv.params import NAMED_VGG, Data, Masks, Params, load_params
 from pconv.project import project_root, watch_folder
 
 NONE = "no folder"  # nothing of the user's is read
@@ -38,10 +39,30 @@ def watch_masks(masks: Masks) -> str:
     return fingerprint(folder, names)
 
 
+def watch_weights(params: Params) -> dict[str, str]:
+    """Return a line for each key that may name a file of weights, which changes with what the file holds."""
+    vgg = params.loss.vgg
+    return {
+        "vgg": _digest(None if vgg in NAMED_VGG else vgg),
+        "start": _digest(params.train.start),
+        "published": _digest(params.evaluate.published),
+    }
+
+
+def _digest(path: str | None) -> str:
+    if path is None:
+        return "no file"
+    try:
+        with open_file(project_root() / path) as file:
+            return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError:  # the stages that read the file say so
+        return "no such file"
+
+
 def main() -> None:
     """Write the lines to data/watched/."""
     params = load_params()
-    lines = {"photographs": watch_photographs(params.data), "masks": watch_masks(params.masks)}
+    lines = {"photographs": watch_photographs(params.data), "masks": watch_masks(params.masks), **watch_weights(params)}
     watch_folder().mkdir(parents=True, exist_ok=True)
     for name, line in lines.items():
         write_file(watch_folder() / f"{name}.txt", f"{line}\n".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,14 +39,17 @@ class Found(NamedTuple):
     inside: Path
 
 
-def plan_batch(photos: list[Path], masks: list[Path], folder: Path, lossless: bool = False) -> list[Task]:
+def plan_batch(
+    photos: list[Path], masks: list[Path], folder: Path, lossless: bool = False, overwrite: bool = False
+) -> list[Task]:
     """Return a task for each photograph, files and those of folders, in the order given and by name.
 
     A single mask is for all photographs; as many as photographs, or folders of masks, are matched by name without
     suffix if each photograph has one of its name, else several files by their order. Results keep their photograph's
     name, and its path below a folder that was named; where two would be one file, they go to subfolders called like
     their folders. With `lossless` they are PNGs. Raises ImageError or MaskError if nothing is found or a photograph
-    has no mask, or more than one.
+    has no mask, or more than one, if a result would replace any of the photographs and masks, and, unless `overwrite`
+    is set, if it would replace another file.
     """
     found = _files(photos, PHOTOS, ImageError)
     outputs = [_output(each.inside, lossless) for each in found]
@@ -55,10 +59,24 @@ def plan_batch(photos: list[Path], masks: list[Path], folder: Path, lossless: bo
         raise ImageError(f"{twice}: two photographs would become this file; fill them into different folders")
     matched = _matched(found, masks)
     tasks = [Task(each.path, mask, folder / output) for each, mask, output in zip(found, matched, outputs, strict=True)]
-    for task in tasks:
-        if any(task.output.resolve() == path.resolve() for path in (task.photo, task.mask) if path):
-            raise ImageError(f"{task.output}: the result would replace what it is made from; choose another folder")
+    _check_outputs(tasks, overwrite)
     return tasks
+
+
+def _check_outputs(tasks: list[Task], overwrite: bool) -> None:
+    """Raise ImageError if a result would replace what is filled, a mask or, unless `overwrite` is set, another file."""
+    read = {path.resolve() for task in tasks for path in (task.photo, task.mask) if path}
+    for task in tasks:
+        if task.output.resolve() in read:
+            raise ImageError(
+                f"{task.output}: the result would replace what it or another result is made from; choose another folder"
+            )
+    existing = [task.output for task in tasks if os.path.lexists(task.output)]
+    if existing and not overwrite:
+        others = f", and {len(existing) - 1} other results" if len(existing) > 1 else ""
+        raise ImageError(
+            f"{existing[0]}: exists already{others}; choose another folder, or replace with --overwrite what is there"
+        )
 
 
 def _output(path: Path, lossless: bool) -> Path:

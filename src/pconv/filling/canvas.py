@@ -106,8 +106,8 @@ class PictureCanvas:
         values = 1 - values if self.picture.mode == "CMYK" else values
         window[where, : self.planes] = np.rint(255 * values.clip(0, 1))[where]
         window[where, self.planes :] = 255
-        part = window[..., 0] if window.shape[2] == 1 else window
-        self.picture.paste(Image.fromarray(part, self.picture.mode), (box.left, box.top))
+        part = Image.frombytes(self.picture.mode, window.shape[1::-1], window.tobytes())
+        self.picture.paste(part, (box.left, box.top))
 
     def _crop(self, box: Box) -> np.ndarray:
         """Return a copy of a window's channels: (h, w, C) uint8."""

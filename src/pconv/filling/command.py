@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 1 if something could not be filled."""
     options = _parser().parse_args(arguments)
     try:
-        tasks = plan_batch(options.photos, options.mask, options.output, options.png)
+        tasks = plan_batch(options.photos, options.mask, options.output, options.png, options.overwrite)
         # They take seconds to import; mistakes in names show at once.
         from pconv.filling.network import load_pretrained
 
@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     fill.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder for the results")
     fill.add_argument("--png", action="store_true", help="write PNGs, whatever the format of the photographs")
+    fill.add_argument(
+        "--overwrite", action="store_true", help="replace results that exist already, but never a photograph or mask"
+    )
     fill.add_argument("--weights", metavar="NAME", help="published weights by name, or the path of other ones")
     return parser
 

@@ -17,9 +17,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pconv.data.decoding import ImageError, check_size, decode_pixels, open_header, read_bytes
+from pconv.data.decoding import ImageError, check_maximum, check_size, decode_pixels, open_header, read_bytes
 from pconv.errors import cut
 from pconv.filling.canvas import FLOATS, PLANES, ArrayCanvas, Canvas, PictureCanvas
+from pconv.filling.previews import without_preview, without_texts
 
 ORIENTATION = 274  # the tag, in EXIF data and in TIFF
 TURNS = {  # orientation -> what turns a stored picture upright, and what turns it back
@@ -112,10 +113,13 @@ def result(photo: Photo):
         return pixels.to(source.device, source.dtype).reshape(source.shape)
     if isinstance(canvas, ArrayCanvas):
         return Image.fromarray(canvas.pixels[..., 0]) if isinstance(source, Image.Image) else canvas.pixels
-    if photo.orientation != 1:
-        exif = canvas.picture.getexif()
+    about = canvas.picture.info
+    if photo.orientation != 1 and ORIENTATION in (exif := canvas.picture.getexif()):  # of a TIFF Pillow removes it
         del exif[ORIENTATION]
-        canvas.picture.info["exif"] = exif.tobytes()
+        about["exif"] = exif.tobytes()
+    for kind, cleaned in (("exif", without_preview), ("xmp", without_texts)):
+        if isinstance(about.get(kind), bytes):
+            about[kind] = cleaned(about[kind])
     return canvas.picture
 
 
@@ -153,14 +157,17 @@ def _open_file(path: str | Path) -> Photo:
         raise ImageError(f"{path}: not an image that can be read; it is damaged or cut short") from None
     if frames > 1 and header.format != "MPO":  # of MPO, which cameras write, the first is the photograph
         raise ImageError(f"{path}: holds {frames} pictures; save the one that is meant")
-    turn = TURNS.get(orientation, (None, None))[0]
+    check_maximum(header, path)
+    orientation = orientation if orientation in TURNS else 1
+    # TIFFs are decoded upright, by Pillow and by OpenCV.
+    turn = TURNS[orientation][0] if orientation != 1 and header.format != "TIFF" else None
     if deep:
         pixels = _decode_deep(content, path)
         canvas = ArrayCanvas(pixels if turn is None else turn_array(pixels, turn))
     else:
         picture = _load(header, path)
         canvas = PictureCanvas(picture if turn is None else picture.transpose(turn))
-    return Photo(canvas, str(path), Encoded(header, content), orientation if turn is not None else 1)
+    return Photo(canvas, str(path), Encoded(header, content), orientation)
 
 
 def _is_deep(header: Image.Image, content: bytes) -> bool:

@@ -5,10 +5,11 @@ What `read_hole` makes of a mask file, white where the hole is:
 - Pixels lighter than the middle are hole, so that the soft edges of antialiasing and JPEG do no harm. A file of which
   more than MOST_GREY is grey, or whose brightest pixel is dark (values of 0 and 1, or of 0 and 255 in 16 bits), is
   refused: nobody can tell what it means.
-- Any number of bits and any layout will do: grey, a palette (by its colours, not its indices), colour. Real colours are
-  refused, and so is transparency: some programs erase the hole, others paint it on a transparent layer.
+- Any number of bits up to 16 and any layout will do: grey, from black or from white on, a palette (by its colours, not
+  its indices), colour. Real colours are refused, and so is transparency: some programs erase the hole, others paint it
+  on a transparent layer.
 - The orientation in EXIF data is applied. Nothing of more than `max_pixels` is decoded, by default MAX_PIXELS.
-- A mask that is all hole or has no hole is read, with a MaskWarning that names the file.
+- A mask that is all hole or has no hole is read, by default with a MaskWarning that names the file.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from pconv.project import mask_folder
 KINDS = (*FORMATS, "GIF")
 MOST_GREY = 0.2  # share of pixels that may be neither black nor white
 MOST_COLOUR = 32  # of 255, between a pixel's channels: JPEG blurs colours a little
+PHOTOMETRIC = 262  # the TIFF tag that is 0 where 0 is white
 COLUMNS = ["file", "hole_ratio", "bin", "border"]  # of an index
 MOST_INDEX = 2**26  # bytes of an index, some million masks
 
@@ -54,11 +56,12 @@ def write_hole(path: str | Path, hole: np.ndarray) -> None:
     write_file(path, encoded.tobytes())
 
 
-def read_hole(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_hole(path: str | Path, max_pixels: int = MAX_PIXELS, warn: bool = True) -> np.ndarray:
     """Read a mask file of at most `max_pixels`, white where the hole is: (H, W) uint8, 1 = hole.
 
     Raises MaskError, which names the file and says what to do, for what the rules above refuse and for what is not an
-    image, is damaged, or is not a file. Warns with MaskWarning of a mask that is all hole or has none.
+    image, is damaged, or is not a file. Warns with MaskWarning of a mask that is all hole or has none, if `warn`: in
+    threads warnings cannot be filtered, because Python's filters are those of the whole process.
     """
     try:
         with open_file(path) as file:
@@ -69,7 +72,7 @@ def read_hole(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise MaskError(str(error)) from None
     except OSError as error:
         raise MaskError(f"{path}: {error.strerror}; `dvc repro masks` draws the masks of data/masks") from None
-    count = cv2.countNonZero(hole)
+    count = cv2.countNonZero(hole) if warn else None
     if count == 0:
         warnings.warn(f"{path}: no pixel is white, so nothing is missing", MaskWarning, stacklevel=2)
     elif count == hole.size:
@@ -112,7 +115,10 @@ def _load(picture: Image.Image, file: BinaryIO, path: str | Path, max_pixels: in
     """Decode the pixels, after the checksums that decoding skips, and turn them as EXIF data say."""
     picture.verify()  # closes the picture, so that it has to be opened again
     file.seek(0)
-    return ImageOps.exif_transpose(open_header(file, path, max_pixels, KINDS))
+    picture = open_header(file, path, max_pixels, KINDS)
+    picture.load()
+    ImageOps.exif_transpose(picture, in_place=True)  # a copy would not know its format
+    return picture
 
 
 def _lightness(picture: Image.Image, path: str | Path) -> tuple[np.ndarray, int]:
@@ -121,8 +127,10 @@ def _lightness(picture: Image.Image, path: str | Path) -> tuple[np.ndarray, int]
         raise MaskError(f"{path}: is transparent in places; save it without transparency, white where the hole is")
     if picture.mode in ("1", "L"):
         return np.asarray(picture.convert("L")), 255
-    if picture.mode.startswith("I;16"):
-        return np.asarray(picture), 2**16 - 1
+    if picture.mode.startswith("I;16") or (picture.format, picture.mode) == ("PPM", "I"):
+        values, full = np.asarray(picture), 2**16 - 1
+        from_white = picture.format == "TIFF" and picture.tag_v2.get(PHOTOMETRIC) == 0  # Pillow inverts 8 bits only
+        return full - values if from_white else values, full
     if picture.mode not in ("P", "LA", "PA", "RGB", "RGBA"):
         raise MaskError(f"{path}: pixels of the kind {picture.mode}; save it as a PNG of black and white")
     colours = np.asarray(picture.convert("RGB"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from pconv.data.folders import Found, find_photographs
 from pconv.errors import cut
 from pconv.masks.convention import BINS, MaskError, border_share, border_width
 from pconv.masks.drawing import file_order
-from pconv.masks.files import MaskWarning, read_hole
+from pconv.masks.files import read_hole
 from pconv.masks.fitting import fit
 from pconv.masks.recipes import Recipe, Task, recipes
 from pconv.params import Params
@@ -39,9 +38,7 @@ class OwnMasks:
 
     def read(self, number: int) -> np.ndarray:
         """Return the hole of a file: (H, W) uint8, 1 = hole. Raises MaskError as `read_hole`."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MaskWarning)
-            hole = read_hole(self.folder / self.names[number], self.max_pixels)
+        hole = read_hole(self.folder / self.names[number], self.max_pixels, warn=False)
         return hole if self.white else 1 - hole
 
 

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import pandas as pd
 
 from pconv.masks.convention import BINS, MaskError, bin_name, border_share, find_bin, grid_bin
 from pconv.masks.drawing import hole_rng
-from pconv.masks.files import COLUMNS, MaskWarning, read_hole, read_index, read_index_file, write_hole
+from pconv.masks.files import COLUMNS, read_hole, read_index, read_index_file, write_hole
 from pconv.masks.recipes import Recipe, Task, recipes
 from pconv.masks.sources import POOLS, SOURCES
 from pconv.params import Params
@@ -87,7 +86,8 @@ class Drawing:
 def _write_split(drawing: Drawing, cores: int) -> None:
     """Draw into a folder of its own; only then exchange the masks.
 
-    Whenever that is interrupted, an index lists what is there: the old one until the exchange, then the new one.
+    Whenever that is interrupted, the index lists what is there: the old one until its masks are removed, then the new
+    one, which comes before its masks. So the next run knows them, however often it is interrupted itself.
     """
     shutil.rmtree(drawing.folder, ignore_errors=True)
     drawing.folder.mkdir(parents=True)
@@ -141,11 +141,10 @@ def _write_chunk(indices: Sequence[int]) -> list[Row]:
 
 
 def _exchange(folder: Path, names: list[str]) -> None:
-    """Remove the masks of an earlier run and put the new ones in their place, their index last."""
+    """Remove the masks of an earlier run and put the new ones in their place, their index first."""
     for name in _made(folder):
         (folder / name).unlink()
-    (folder / "index.csv").unlink(missing_ok=True)
-    for name in (*names, "index.csv"):  # renamed, not written over: what is there may be a link into DVC's cache
+    for name in ("index.csv", *names):  # renamed, not written over: what is there may be a link into DVC's cache
         (folder / PARTIAL / name).replace(folder / name)
     (folder / PARTIAL).rmdir()
 
@@ -169,19 +168,16 @@ def _check_folder(folder: Path, count: int) -> None:
 
 def _made(folder: Path) -> set[str]:
     """Names of the masks in a folder that the pipeline drew: an index lists them with the hole ratio they have."""
-    made = set()
-    for index in (folder / "index.csv", folder / PARTIAL / "index.csv"):
-        if index.is_file():
-            rows = read_index_file(index)
-            made |= {row.file for row in rows.itertuples() if _has_ratio(folder / row.file, row.hole_ratio)}
-    return made
+    index = folder / "index.csv"
+    if not index.is_file():
+        return set()
+    rows = read_index_file(index)
+    return {row.file for row in rows.itertuples() if _has_ratio(folder / row.file, row.hole_ratio)}
 
 
 def _has_ratio(path: Path, ratio: float) -> bool:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MaskWarning)
-            hole = read_hole(path)
+        hole = read_hole(path, warn=False)
     except MaskError:
         return False
     return abs(cv2.countNonZero(hole) / hole.size - ratio) < 1e-9  # less than a pixel in any mask

@@ -7,10 +7,13 @@ browsers draw by themselves, figures become files, and links between notebooks l
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 from pygments.formatters import HtmlFormatter
@@ -47,7 +50,17 @@ def build(root: Path, target: Path) -> list[Path]:
 
     Raises SiteError for a notebook or a report that is missing or damaged, and for a folder with other files.
     """
-    _remove_earlier(target)
+    _check_replaceable(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=".site-") as folder:  # a build that fails leaves the earlier site
+        pages = _build(root, Path(folder) / "site")
+        shutil.rmtree(target, ignore_errors=True)
+        (Path(folder) / "site").replace(target)
+    return [target / path.name for path in pages]
+
+
+def _build(root: Path, target: Path) -> list[Path]:
+    """Write the pages and what they show into a new folder."""
     (target / "images").mkdir(parents=True)
     chapters = [read_chapter(path) for path in sorted((root / "reports/notebooks").glob("*.ipynb"))]
     pictures = [path for pattern in PICTURES for path in sorted(root.glob(pattern))]
@@ -61,28 +74,35 @@ def build(root: Path, target: Path) -> list[Path]:
         before, after = pages[i - 1] if i else None, pages[i + 1] if i + 1 < len(pages) else None
         _write(target / f"{page.name}.html", page, pages, before, after)
     (target / "style.css").write_text(_style(), encoding="utf-8")
-    return [target / f"{page.name}.html" for page in pages]
+    written = [target / f"{page.name}.html" for page in pages]
+    for name in {path.name for path in (target / "images").iterdir()} - _shown(written):
+        (target / "images" / name).unlink()
+    return written
 
 
-def _remove_earlier(target: Path) -> None:
-    """Remove an earlier site, the whole folder. Raises SiteError if anything in it is of other origin."""
-    if target.is_dir():
+def _check_replaceable(target: Path) -> None:
+    """Raise SiteError unless there is nothing, an empty folder or an earlier site, without anything of other origin."""
+    if target.is_dir() and not target.is_symlink():
         if (foreign := next(_foreign(target), None)) is not None:
             raise SiteError(f"{target}: holds other files, such as {foreign}; name an empty folder, or a new one")
-        shutil.rmtree(target)
     elif os.path.lexists(target):
         raise SiteError(f"{target}: not a folder; name an empty one, or a new one")
 
 
 def _foreign(target: Path) -> Iterator[Path]:
-    """Yield what is no page with the generator's mark, nor a style sheet or a picture beside such a first page."""
-    style, images = target / "style.css", target / "images"
-    has_pages = _is_page(target / "index.html")
+    """Yield what is no page with the generator's mark, nor a style sheet or a picture that such pages show."""
+    pages = [path for path in target.glob("*.html") if _is_page(path)]
+    shown = _shown(pages)
     for path in target.rglob("*"):
-        page = path.parent == target and path.suffix == ".html" and _is_page(path)
-        beside = has_pages and (path == style or path.parent == images)
-        if path.is_symlink() or not (path.is_dir() or page or beside):
+        picture = path.parent == target / "images" and path.name in shown
+        style = path == target / "style.css" and pages
+        if path.is_symlink() or not (path.is_dir() or path in pages or style or picture):
             yield path
+
+
+def _shown(pages: Sequence[Path]) -> set[str]:
+    """Return the names of the pictures in images/ that pages show."""
+    return {unquote(name) for page in pages for name in re.findall(r'images/([^"#?]+)"', page.read_text("utf-8"))}
 
 
 def _is_page(path: Path) -> bool:

@@ -12,6 +12,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import YamlLexer
 from ruamel.yaml import YAML, YAMLError
 
+from pconv.evaluate import TITLES
 from pconv.params import flat
 from pconv.showing import bold_best, bold_best_of_rows
 from pconv.site.errors import SiteError
@@ -20,7 +21,6 @@ from pconv.site.notebooks import framed
 from pconv.studies.compare import changed_params, measured, pool_seeds, read_kept
 from pconv.studies.evaluate import BORDERS
 
-TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "l1": "L1, %", "perceptual": "perceptual distance"}
 DIGITS = {"psnr": 2, "ssim": 3, "l1": 2, "perceptual": 3}
 LESS = ("L1, %", "perceptual distance")  # of which less is better
 

@@ -86,7 +86,7 @@ def read_published() -> list[Runs]:
             if path.is_file()
         ]
         if tables:
-            found.append(Runs(pd.concat(tables, ignore_index=True).assign(seed=0), f"published networks, {size} px"))
+            found.append(Runs(pd.concat(tables, ignore_index=True).assign(seed=0), f"published weights, {size} px"))
     return found
 
 
@@ -223,7 +223,7 @@ def frozen_norm(small: Runs) -> Claim:
     """Claim 3: the second stage with frozen batch norm."""
     arms = {
         "the second stage with frozen encoder norm improves on the end of the first": ("partial", f"{OURS}, stage 1"),
-        "it improves on as many further steps without freezing": ("unfrozen",),
+        "it is better than as many further steps without freezing": ("unfrozen",),
     }
     return Claim(
         3,
@@ -371,7 +371,7 @@ def mask_and_scale(small: Runs, masks: Tensor) -> Claim:
     ]
     return Claim(
         8,
-        "The mask is full after enough layers; other factors in equation 1 train to other results",
+        "The mask is full after enough layers; training with other factors in equation 1 gives other results",
         [
             Part("every mask with a valid pixel becomes full", pd.DataFrame([row]), full),
             decide(
@@ -421,8 +421,8 @@ def data_words(about: dict, published: Sequence[Runs]) -> str:
             f"Trained in {about['precision']}.",
             _start_words(about["experiments"]),
         ]
-    sizes = ", ".join(runs.name.removeprefix("published networks, ") for runs in published) or "none"
-    return "\n\n".join([*lines, f"Published networks whose results on test crops are there: {sizes}."])
+    sizes = ", ".join(runs.name.removeprefix("published weights, ") for runs in published) or "none"
+    return "\n\n".join([*lines, f"Published weights whose results on test crops are there: {sizes}."])
 
 
 def _start_words(found: dict) -> str:

@@ -27,6 +27,7 @@ from pconv.training.signals import LAUNCHED, Stop
 
 TIMEOUT = timedelta(minutes=5)  # how long a process waits for the others
 LOOK_SECONDS = 0.1  # between two looks at what processes have printed
+PATIENCE = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600"}  # s from SIGTERM to SIGKILL; 30 may be less than a step on a CPU
 
 
 class DistributedError(PConvError):
@@ -137,7 +138,7 @@ def launch(module: str, *arguments: str, processes: int) -> None:
     command, source = [*torchrun, "-m", module, *arguments], str(Path(__file__).parents[2])
     path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])  # this copy, whatever is installed
     options = {
-        "env": os.environ | {"PYTHONPATH": path, LAUNCHED: str(os.getpid())},
+        "env": os.environ | PATIENCE | {"PYTHONPATH": path, LAUNCHED: str(os.getpid())},
         "stderr": subprocess.STDOUT,
         "start_new_session": True,  # or a signal to all processes of this session would reach it twice
     }

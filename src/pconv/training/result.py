@@ -30,7 +30,10 @@ class Result:
 
 
 def write_weights(params: Params, stage: int, state: State) -> None:
-    """Write models/stage{stage}/best.safetensors and last.safetensors. Raises OSError, naming the file."""
+    """Write models/stage{stage}/best.safetensors and last.safetensors.
+
+    Raises WeightsError, naming the file.
+    """
     folder = model_folder(stage)
     folder.mkdir(parents=True, exist_ok=True)
     steps = {"best": state.best_row["step"], "last": state.step}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 
+import cv2
 import torch
 
 from pconv.data.manifest import manifest_path
 from pconv.errors import cut
 from pconv.hardware import Hardware
+from pconv.masks.convention import MaskError
+from pconv.masks.files import read_index
 from pconv.params import NEUTRAL, Params, flat
 from pconv.progress import say
 from pconv.project import mask_folder, model_folder, project_root, state_folder
@@ -60,14 +64,26 @@ def fingerprint(params: Params, stage: int, hardware: Hardware) -> dict:
     found = flat(params.model_dump(include=kept, exclude=NEUTRAL))
     found |= {"precision": hardware.precision, "device": hardware.device.type}
     found |= {name: checkpoint.sha256(path) for name, path in _files(params, stage).items()}
+    found |= {f"{split} masks": _mask_digest(split) for split in ("train", "val")}
     return found
+
+
+def _mask_digest(split: str) -> str:
+    """Return a digest of what the masks of a split hold; their index alone may be the same for other masks."""
+    digest = hashlib.sha256()
+    for name in read_index(split)["file"]:
+        path = mask_folder(split) / name
+        try:
+            digest.update(f"{name} {checkpoint.sha256(path)}\n".encode())
+        except OSError as error:
+            raise MaskError(f"{path}: {error.strerror}; `dvc repro masks` draws the masks") from None
+    return digest.hexdigest()
 
 
 def _files(params: Params, stage: int) -> dict[str, Path]:
     found = {f"src/pconv/{name}": files("pconv") / name for name in CODE}
     for split in ("train", "val"):
         found[f"{split} photographs"] = manifest_path(split)
-        found[f"{split} masks"] = mask_folder(split) / "index.csv"
     if (path := weights_file(params.loss.vgg)).is_file():
         found["loss.vgg's file"] = path
     if (path := start_file(params, stage)) is not None:
@@ -88,6 +104,7 @@ class Checkpoints:
     def __init__(self, params: Params, stage: int, hardware: Hardware, group: Group):
         self.stage, self.group, self.device = stage, group, hardware.device
         self.folder, self.seconds = state_folder(stage), params.train.checkpoint_seconds
+        self.batch, self.sync_norm = params.train.batch, params.train.sync_norm
         self.fingerprint = fingerprint(params, stage, hardware)
         self._saved_at, self._saved_step = time.monotonic(), 0
 
@@ -135,17 +152,27 @@ class Checkpoints:
             return False
         if about["step"] > total:
             raise ValueError(f"step {about['step']} of {total}")
-        for name, now in self._bits().items():
-            if now != about["bits"][name] and about["step"] < total:
-                self._say(f"{name}: {now} now, {about['bits'][name]} before; the last bits of the weights will differ")
+        if about["step"] < total:
+            self._say_differences(about["bits"])
         return True
 
+    def _say_differences(self, before: dict) -> None:
+        """Say what is another than in the run before, although the training goes on."""
+        for name, now in self._bits().items():
+            if now == before[name]:
+                continue
+            effect = "the last bits of the weights will differ"
+            if name == "processes" and not self.sync_norm:
+                effect = f"batch norm sees {self.batch // now} crops at a time, not {self.batch // before[name]}"
+            self._say(f"{name}: {now} now, {before[name]} before; {effect}")
+
     def _bits(self) -> dict:
-        """Return what changes only the last bits of the weights."""
+        """Return what does not end a training if it changes: all but the processes change the last bits only."""
         return {
             "threads": torch.get_num_threads(),
             "processes": self.group.size,
             "version of PyTorch": str(torch.__version__),
+            "version of OpenCV": cv2.__version__,
         }
 
     def _say(self, message: str) -> None:
