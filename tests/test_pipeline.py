@@ -214,7 +214,7 @@ USERS = {  # the stages that a change of the key makes out of date, directly
     "model.fill": TRAIN,
     "model.scale": TRAIN,
     "model": {"unet"} | TRAIN,
-    "loss.vgg": {"unet"} | TRAIN,
+    "loss.vgg": {"watch", "unet"} | TRAIN,
     "loss.stage1": {"train-stage1"},
     "loss.stage2": {"train-stage2"},
     "train.batch": TRAIN,
@@ -222,7 +222,7 @@ USERS = {  # the stages that a change of the key makes out of date, directly
     "train.precision": TRAIN,
     "train.processes": TRAIN,
     "train.sync_norm": TRAIN,
-    "train.start": {"train-stage1"},
+    "train.start": {"watch", "train-stage1"},
     "train.freeze_norm": {"train-stage2"},
     "train.validation": TRAIN,
     "train.stage1.epochs": TRAIN,  # the curves of stage 2 begin where those of stage 1 end
@@ -230,7 +230,7 @@ USERS = {  # the stages that a change of the key makes out of date, directly
     "train.stage1": {"train-stage1"},
     "train.stage2": {"train-stage2"},
     "evaluate.baselines": {"evaluate"},
-    "evaluate.published": {"evaluate"},
+    "evaluate.published": {"watch", "evaluate"},
 }
 
 
