@@ -252,7 +252,7 @@ def test_of_published_networks_weights_and_tables_of_crops_alone_count(smoke, wh
     folder = smoke / "published" / "some.net"
     folder.mkdir()
     try:
-        for name in ("README.md", "metrics.json"):
+        for name in ("README.md", "metrics.json", "elsewhere-crops-128.csv"):
             (folder / name).write_text("words")
         assert changed(smoke) == set()
         (folder / what).write_bytes(b"numbers")
