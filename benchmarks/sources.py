@@ -11,12 +11,11 @@ and films are made up, as in notebook 01.
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from contextlib import chdir
 from pathlib import Path
-
-from common import record
 
 from pconv.masks import sets
 from pconv.params import Params
@@ -44,6 +43,7 @@ def measure(source: str, count: int, size: int) -> dict:
     began = time.process_time()
     sets.write_masks(params, cores=1)
     one = total / (time.process_time() - began)
+    shutil.rmtree("data")  # or the masks would be looked at again, to remove none that somebody else has put there
     began = time.perf_counter()
     sets.write_masks(params, cores)
     every = total / (time.perf_counter() - began)
@@ -51,19 +51,20 @@ def measure(source: str, count: int, size: int) -> dict:
 
 
 def main() -> None:
+    from common import record  # it imports PyTorch, which the processes that draw do without: they import this script
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--masks", type=int, default=2000)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--sources", nargs="+", default=["drawn", "strokes", "folder", "video"])
     options = parser.parse_args()
-    sets.MANY = 0  # all cores, however few masks
-    found = {}
+    sets.MANY = options.masks  # all cores for the training masks, however few
     for source in options.sources:
         with tempfile.TemporaryDirectory() as project, chdir(project):
             Path("dvc.yaml").touch()
-            found[source] = measure(source, options.masks, options.size)
-        print(source, found[source], flush=True)
-    record("sources", {"masks": options.masks, "size": options.size, **found})
+            found = measure(source, options.masks, options.size)
+        print(source, found, flush=True)
+        record(f"sources, {source}", {"masks": options.masks, "size": options.size, **found})
 
 
 if __name__ == "__main__":

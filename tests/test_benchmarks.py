@@ -158,6 +158,16 @@ def test_filling(tiny):
     assert 0 < results(tiny)["filling, resources"]["0.1 MP"]["pconv fill"]["GB"] < 5
 
 
+def test_sources(tiny):
+    """Each source has a section; starting processes for 20 masks is what takes the time here."""
+    done = run("sources", "--masks", 20, "--size", 128, "--sources", "drawn", "folder", folder=tiny.folder)
+    assert done.returncode == 0, done.stderr
+    for source in ("drawn", "folder"):
+        found = results(tiny)[f"sources, {source}"]
+        assert found["masks"] == 20 and found["size"] == 128
+        assert found["one core"] > 0 and found["minutes for 67,116"] > 0
+
+
 def test_days_on_many_gpus():
     done = run("scaling", "--images-per-second", 10, "--link", 100, "--gpus", 1, 2, folder=ROOT)
     assert done.returncode == 0, done.stderr
