@@ -74,9 +74,7 @@ def _read_file(path: str | Path) -> np.ndarray:
         raise MaskError(str(error)) from None
     except OSError as error:
         raise MaskError(f"{path}: {error.strerror or error}; white is the hole") from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MaskWarning)  # an empty mask and a full one are told of below
-        return read_hole(path)
+    return read_hole(path, warn=False)  # of an empty mask and a full one the caller tells
 
 
 def _is_transparent(picture: Image.Image, name: str | Path) -> bool:

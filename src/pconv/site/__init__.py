@@ -54,7 +54,8 @@ def build(root: Path, target: Path) -> list[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=".site-") as folder:  # a build that fails leaves the earlier site
         pages = _build(root, Path(folder) / "site")
-        shutil.rmtree(target, ignore_errors=True)
+        if target.exists():
+            target.replace(Path(folder) / "earlier")
         (Path(folder) / "site").replace(target)
     return [target / path.name for path in pages]
 
