@@ -13,7 +13,6 @@ of the classical methods on the same crops are taken over from a table that is t
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -24,6 +23,7 @@ from common import changed
 
 from pconv.data.manifest import manifest_path, read_manifest
 from pconv.evaluate import MEAN, MEASURES, OURS, evaluate
+from pconv.files import sha256
 from pconv.params import Params, load_params
 from pconv.project import project_root
 from pconv.studies.evaluate import CROP_COLUMNS, write_crops
@@ -40,8 +40,7 @@ def keep(source: Path, target: Path) -> None:
     about = json.loads(metadata["pconv"])
     splits = {split: read_manifest(load_params().data, split) for split in ("train", "val", "test")}
     about["photographs"] = {
-        split: {"count": len(rows), "sha256": hashlib.sha256(manifest_path(split).read_bytes()).hexdigest()}
-        for split, rows in splits.items()
+        split: {"count": len(rows), "sha256": sha256(manifest_path(split))} for split, rows in splits.items()
     }
     about["commit"] = subprocess.run(
         ["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True, cwd=project_root()

@@ -26,8 +26,9 @@ def run_with_fakes(tmp_path, script, *arguments, fails=None, **variables):
     (tmp_path / "docs/cluster" / script).write_text((FOLDER / script).read_text())
     (tmp_path / ".venv/bin").mkdir(parents=True)
     note = 'printf "%s" "$(basename "$0")" >> calls; printf " %s" "$@" >> calls; echo >> calls; '
+    hosts = "seq -f gpu%.0f 100000"  # more than a pipe holds: still writing after the first line has been read
     for name in ("dvc", "torchrun", "srun", "scontrol", "ssh", "rsync"):
-        does = {"srun": 'exec "$@"', "scontrol": "echo gpu1; echo gpu2", "ssh": 'exec bash -c "$2"'}.get(name, "")
+        does = {"srun": 'exec "$@"', "scontrol": hosts, "ssh": 'exec bash -c "$2"'}.get(name, "")
         path = tmp_path / ".venv/bin" / name
         path.write_text(f"#!/bin/bash\n{note}\n{'exit 3' if name == fails else does}\n")
         path.chmod(0o755)
@@ -75,9 +76,13 @@ def test_one_machine_is_enough_and_none_is_too_few(tmp_path):
     assert done.returncode != 0 and calls == [] and "usage: bash docs/cluster/cloud.sh HOST1" in done.stderr
 
 
-@pytest.mark.parametrize("script, arguments", [("slurm.sh", ()), ("cloud.sh", ("one", "two"))])
-@pytest.mark.parametrize("fails", ["dvc", "torchrun"])
-def test_what_fails_ends_it(tmp_path, script, arguments, fails):
+@pytest.mark.parametrize(
+    "script, fails",
+    [(script, program) for script in ("slurm.sh", "cloud.sh") for program in ("dvc", "torchrun")]
+    + [("slurm.sh", "scontrol"), ("cloud.sh", "rsync")],
+)
+def test_what_fails_ends_it(tmp_path, script, fails):
+    arguments = ("one", "two") if script == "cloud.sh" else ()
     done, calls = run_with_fakes(tmp_path, script, *arguments, fails=fails, **SLURM)
     assert done.returncode == 3
     assert not any("--stage 2" in call for call in calls) and calls.count("dvc repro") == 0

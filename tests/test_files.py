@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pconv.files import open_file, write_file
+from pconv.files import open_file, sha256, write_file
 
 
 def test_a_file_is_read(tmp_path):
@@ -30,6 +30,12 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
         with pytest.raises(OSError) as caught:
             open_file(path)
         assert reason in caught.value.strerror
+
+
+def test_sha256_of_a_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    standard = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180, its first example
+    assert sha256(tmp_path / "a") == standard
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from pconv.params import ParamsError, load_params
 from pconv.train import finish, train
-from pconv.training import TrainingError, distributed
+from pconv.training import TrainingError
 from pconv.training.checkpoint import list_checkpoints, load_newest
 from pconv.training.distributed import ALONE, DistributedError, Group, join, launch
 from pconv.training.trainer import Trainer
@@ -266,11 +266,12 @@ time.sleep(100)
 """
 
 
-@pytest.mark.parametrize("patience, saved", [("600", True), ("1", False)])
-def test_what_was_launched_has_ten_minutes_to_end(tmp_path, monkeypatch, patience, saved):
+@pytest.mark.parametrize("own, patience, saved", [(None, "600", True), ("1", "1", False)])
+def test_what_was_launched_has_ten_minutes_to_end_or_what_its_user_says(tmp_path, monkeypatch, own, patience, saved):
     """A step that takes longer than torchrun's 30 s is not killed before it is saved."""
-    if not saved:  # torchrun heeds the variable
-        monkeypatch.setitem(distributed.PATIENCE, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", patience)
+    monkeypatch.delenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", raising=False)
+    if own is not None:
+        monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", own)
     (tmp_path / "slow.py").write_text(SLOW)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

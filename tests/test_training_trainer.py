@@ -14,11 +14,12 @@ from runs import Killed, command, run_main, same, small_files
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from pconv.files import sha256
 from pconv.losses import TERMS, InpaintingLoss
 from pconv.params import NEUTRAL, ParamsError
 from pconv.tensors import WeightsError
 from pconv.train import train
-from pconv.training import TrainingError, checkpoint
+from pconv.training import TrainingError
 from pconv.training.checkpoint import load_newest
 from pconv.training.loading import TrainingCrops
 from pconv.training.resume import Checkpoints
@@ -98,7 +99,7 @@ def test_weights_hold_their_parameters_and_step(trained, stage):
         with safe_open(trained.project / f"models/stage{stage}/{name}.safetensors", "pt") as file:
             about = json.loads(file.metadata()["pconv"])
         params = trained.params.model_dump(exclude=NEUTRAL)
-        start = checkpoint.sha256(trained.project / "models/stage1/best.safetensors") if stage == 2 else None
+        start = sha256(trained.project / "models/stage1/best.safetensors") if stage == 2 else None
         assert about == {"params": params, "stage": stage, "step": step, "start": start}
 
 

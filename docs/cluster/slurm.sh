@@ -29,7 +29,8 @@ export WDS_CACHE_SIZE=200e9                           # bytes
 
 dvc repro masks layer unet # the lists and the masks, on the first machine; trains nothing
 
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+first=${hosts%%$'\n'*} # no `head`: what ends early breaks the pipe, and pipefail the job
 for stage in 1 2; do
     srun torchrun --nnodes="$SLURM_JOB_NUM_NODES" --nproc-per-node=gpu --rdzv-id="$SLURM_JOB_ID-$stage" \
         --rdzv-backend=c10d --rdzv-endpoint="$first:29500" -m pconv.train --stage "$stage" --keep-checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -34,6 +35,12 @@ def read_small(path: str | Path, limit: int) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"Larger than {limit:,} bytes", str(path))
     return content
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a regular file's content, in hexadecimal. Raises OSError as open_file does."""
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_state(path: str | Path) -> tuple[int, int] | None:

@@ -70,30 +70,30 @@ def _more_than(pixels: int) -> str:
 def open_photograph(encoded: bytes, name: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read the header of an encoded photograph, as `open_header` does, and make sure that it can be used as one.
 
-    Raises ImageError with the name also for several pictures in one file, for pixels that are neither grey nor colours,
-    as `check_maximum` does, and for a photograph that is transparent in places: nobody can tell what is meant to be
-    there.
+    Raises ImageError with the name also as `check_picture` does, for pixels that are neither grey nor colours, and for
+    a photograph that is transparent in places: nobody can tell what is meant to be there.
     """
     header = open_header(BytesIO(encoded), name, max_pixels)
+    check_picture(header, name)
+    if header.mode not in MODES and (header.format, header.mode) != ("PPM", "I"):  # grey of 16 bits
+        raise ImageError(f"{name}: pixels of the kind {header.mode}; save it in RGB or grey")
+    if header.has_transparency_data and _is_transparent(header, encoded, name):
+        raise ImageError(f"{name}: transparent in places; save it without transparency")
+    return header
+
+
+def check_picture(header: Image.Image, name: str | Path) -> None:
+    """Raise ImageError with the name if a file holds several pictures, or values that OpenCV would misread.
+
+    These are the values of a PPM file that does not reach up to 255 or 65535. header: as `open_header` returns it, with
+    no pixel decoded.
+    """
     try:
         frames = getattr(header, "n_frames", 1)
     except Exception:  # it reads on, and may meet anything
         raise ImageError(f"{name}: not an image that can be read; it is damaged or cut short") from None
     if frames > 1 and header.format != "MPO":  # of MPO, which cameras write, the first is the photograph
         raise ImageError(f"{name}: holds {frames} pictures; save the one that is meant")
-    if header.mode not in MODES and (header.format, header.mode) != ("PPM", "I"):  # grey of 16 bits
-        raise ImageError(f"{name}: pixels of the kind {header.mode}; save it in RGB or grey")
-    check_maximum(header, name)
-    if header.has_transparency_data and _is_transparent(header, encoded, name):
-        raise ImageError(f"{name}: transparent in places; save it without transparency")
-    return header
-
-
-def check_maximum(header: Image.Image, name: str | Path) -> None:
-    """Raise ImageError with the name if a file is a PPM that does not reach up to 255 or 65535 as OpenCV supposes.
-
-    header: as `open_header` returns it, with no pixel decoded.
-    """
     if header.format != "PPM":
         return
     arguments = header.tile[0][3]  # of Pillow's decoder: the maximum is the second, unless it is 255 or 65535

@@ -5,7 +5,6 @@ python -m pconv.data.watch
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from itertools import chain
 
@@ -14,7 +13,7 @@ from pconv.data.manifest import photograph_folder
 from pconv.data.shardlists import watch_shards
 from pconv.data.sources import find
 from pconv.errors import PConvError
-from pconv.files import open_file, write_file
+from pconv.files import sha256, write_file
 from pconv.params import NAMED_VGG, Data, Masks, Params, load_params
 from pconv.project import project_root, watch_folder
 
@@ -53,8 +52,7 @@ def _digest(path: str | None) -> str:
     if path is None:
         return "no file"
     try:
-        with open_file(project_root() / path) as file:
-            return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return f"sha256 {sha256(project_root() / path)}"
     except OSError:  # the stages that read the file say so
         return "no such file"
 

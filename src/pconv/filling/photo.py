@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pconv.data.decoding import ImageError, check_maximum, check_size, decode_pixels, open_header, read_bytes
+from pconv.data.decoding import ImageError, check_picture, check_size, decode_pixels, open_header, read_bytes
 from pconv.errors import cut
 from pconv.filling.canvas import FLOATS, PLANES, ArrayCanvas, Canvas, PictureCanvas
 from pconv.filling.previews import without_preview, without_texts
@@ -150,14 +150,12 @@ def turn_array(pixels: np.ndarray, turn: Image.Transpose) -> np.ndarray:
 def _open_file(path: str | Path) -> Photo:
     content = read_bytes(path)
     header = open_header(BytesIO(content), path)
+    check_picture(header, path)
     try:
-        frames, orientation = getattr(header, "n_frames", 1), header.getexif().get(ORIENTATION, 1)
+        orientation = header.getexif().get(ORIENTATION, 1)
         deep = _is_deep(header, content)
     except Exception:  # of damaged metadata, which may make Pillow raise anything
         raise ImageError(f"{path}: not an image that can be read; it is damaged or cut short") from None
-    if frames > 1 and header.format != "MPO":  # of MPO, which cameras write, the first is the photograph
-        raise ImageError(f"{path}: holds {frames} pictures; save the one that is meant")
-    check_maximum(header, path)
     orientation = orientation if orientation in TURNS else 1
     # TIFFs are decoded upright, by Pillow and by OpenCV.
     turn = TURNS[orientation][0] if orientation != 1 and header.format != "TIFF" else None

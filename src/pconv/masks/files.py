@@ -161,6 +161,11 @@ def read_index(split: str) -> pd.DataFrame:
     return read_index_file(mask_folder(split) / "index.csv")
 
 
+def mask_paths(split: str) -> list[Path]:
+    """Return the mask files of a split in the order of its index. Raises MaskError as `read_index` does."""
+    return [mask_folder(split) / name for name in read_index(split)["file"]]
+
+
 def read_index_file(path: Path) -> pd.DataFrame:
     """Read an index as `read_index` does, from its path."""
     try:

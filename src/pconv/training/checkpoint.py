@@ -8,7 +8,6 @@ whole or not at all. Nothing is unpickled.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pconv.errors import PConvError, cut
-from pconv.files import open_file, read_small
+from pconv.files import read_small, sha256
 
 FILES = ("tensors.safetensors", "state.json")
 SUMS = "SHA256SUMS"
@@ -31,12 +30,6 @@ KEEP = 2  # checkpoints: the newest, and the one before in case the newest is da
 
 class CheckpointError(PConvError):
     """A checkpoint folder that cannot be used; the message names it and says what to do."""
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a regular file's content, in hexadecimal."""
-    with open_file(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict) -> None:

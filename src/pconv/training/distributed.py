@@ -138,7 +138,7 @@ def launch(module: str, *arguments: str, processes: int) -> None:
     command, source = [*torchrun, "-m", module, *arguments], str(Path(__file__).parents[2])
     path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])  # this copy, whatever is installed
     options = {
-        "env": os.environ | PATIENCE | {"PYTHONPATH": path, LAUNCHED: str(os.getpid())},
+        "env": PATIENCE | os.environ | {"PYTHONPATH": path, LAUNCHED: str(os.getpid())},
         "stderr": subprocess.STDOUT,
         "start_new_session": True,  # or a signal to all processes of this session would reach it twice
     }

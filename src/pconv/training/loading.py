@@ -10,7 +10,6 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,10 +23,9 @@ from pconv.data.manifest import read_manifest, read_photograph
 from pconv.data.shards import fetch_shard_ahead
 from pconv.hardware import Hardware
 from pconv.masks.convention import MaskError
-from pconv.masks.files import read_hole, read_index
+from pconv.masks.files import mask_paths, read_hole
 from pconv.masks.tensors import hole_to_mask
 from pconv.params import Data, Params
-from pconv.project import mask_folder
 from pconv.training import TrainingError
 from pconv.training.order import Order
 from pconv.training.state import State
@@ -46,7 +44,7 @@ class TrainingCrops(Dataset):
         self.recolour = params.train.recolour
         self.photographs = read_manifest(params.data, "train")
         self.order = Order(params.seed, stage, self.photographs, params.train.batch)
-        self.holes = _mask_paths("train")
+        self.holes = mask_paths("train")
 
     def __len__(self) -> int:
         return self.count
@@ -74,7 +72,7 @@ class ValidationCrops(Dataset):
     def __init__(self, params: Params):
         self.params = params
         self.photographs = read_manifest(params.data, "val")
-        self.holes = _mask_paths("val")
+        self.holes = mask_paths("val")
 
     def __len__(self) -> int:
         return self.params.train.validation
@@ -89,10 +87,6 @@ class ValidationCrops(Dataset):
 def _least_side(data: Data) -> float:
     """Return the least shorter side of a photograph whose crops need not be enlarged."""
     return data.size / data.crop[0]
-
-
-def _mask_paths(split: str) -> list[Path]:
-    return [mask_folder(split) / name for name in read_index(split)["file"]]
 
 
 def _sample(image: np.ndarray, hole: np.ndarray) -> tuple[Tensor, Tensor]:

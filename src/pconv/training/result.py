@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from pconv.files import sha256
 from pconv.hardware import Hardware
 from pconv.params import NEUTRAL, Params
 from pconv.project import model_folder
-from pconv.training import checkpoint
 from pconv.training.resume import start_file
 from pconv.training.state import State
 from pconv.training.timing import Timer
@@ -40,7 +40,7 @@ def write_weights(params: Params, stage: int, state: State) -> None:
     weights = {"best": state.best, "last": state.model.state_dict()}
     kept = params.model_dump(exclude=NEUTRAL)
     start = start_file(params, stage)
-    about = {"params": kept, "stage": stage, "start": start and checkpoint.sha256(start)}
+    about = {"params": kept, "stage": stage, "start": start and sha256(start)}
     for name, tensors in weights.items():
         save_model(folder / f"{name}.safetensors", tensors, about | {"step": steps[name]})
 

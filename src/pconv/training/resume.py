@@ -13,12 +13,13 @@ import torch
 
 from pconv.data.manifest import manifest_path
 from pconv.errors import cut
+from pconv.files import sha256
 from pconv.hardware import Hardware
 from pconv.masks.convention import MaskError
-from pconv.masks.files import read_index
+from pconv.masks.files import mask_paths
 from pconv.params import NEUTRAL, Params, flat
 from pconv.progress import say
-from pconv.project import mask_folder, model_folder, project_root, state_folder
+from pconv.project import model_folder, project_root, state_folder
 from pconv.training import checkpoint
 from pconv.training.distributed import Group
 from pconv.training.state import State
@@ -63,7 +64,7 @@ def fingerprint(params: Params, stage: int, hardware: Hardware) -> dict:
     kept["train"] |= {"freeze_norm"} if stage == 2 else set()
     found = flat(params.model_dump(include=kept, exclude=NEUTRAL))
     found |= {"precision": hardware.precision, "device": hardware.device.type}
-    found |= {name: checkpoint.sha256(path) for name, path in _files(params, stage).items()}
+    found |= {name: sha256(path) for name, path in _files(params, stage).items()}
     found |= {f"{split} masks": _mask_digest(split) for split in ("train", "val")}
     return found
 
@@ -71,10 +72,9 @@ def fingerprint(params: Params, stage: int, hardware: Hardware) -> dict:
 def _mask_digest(split: str) -> str:
     """Return a digest of what the masks of a split hold; their index alone may be the same for other masks."""
     digest = hashlib.sha256()
-    for name in read_index(split)["file"]:
-        path = mask_folder(split) / name
+    for path in mask_paths(split):
         try:
-            digest.update(f"{name} {checkpoint.sha256(path)}\n".encode())
+            digest.update(f"{path.name} {sha256(path)}\n".encode())
         except OSError as error:
             raise MaskError(f"{path}: {error.strerror}; `dvc repro masks` draws the masks") from None
     return digest.hexdigest()
