@@ -117,6 +117,9 @@ table(COMMANDS, prepared, {
     "pconv.jupyter: an object": ("pconv.jupyter", "notebooks/object.ipynb", r"object\.ipynb: not a notebook"),
     "pconv.jupyter: 5,000 brackets": ("pconv.jupyter", "notebooks/deep.ipynb", r"deep\.ipynb: not a notebook"),
     "pconv.jupyter: a text": ("pconv.jupyter", "notebooks/text.ipynb", r"text\.ipynb: not a notebook"),
+    "pconv.site: before the pipeline has run": ("pconv.site", r"evaluate\.json: .*run `dvc repro` and build the site"),
+    "pconv.site: a folder with other files": ("pconv.site", "notebooks", r"notebooks: holds other files, such as "),
+    "pconv.site: a file": ("pconv.site", "text.txt", r"text\.txt: not a folder; name an empty one"),
     "pconv.reproduced: an argument": ("pconv.reproduced", "now", r"unrecognized arguments: now"),
 })  # fmt: skip
 

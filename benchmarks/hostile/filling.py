@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import struct
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from hostile import right, table
+from hostile import refused, right, table
 from pconv.filling.command import main
 from pconv.unet import PConvUNet, he_init, save_model
 
@@ -47,6 +49,7 @@ def prepare(folder: Path) -> None:
     frames[0].save("two.tif", save_all=True, append_images=frames[1:])
     Image.fromarray(photo()[..., 0].astype(np.float32)).save("float.tif")
     Image.fromarray(np.dstack([photo(), 0 * hole()])).save("clear.png")
+    Path("ten.ppm").write_bytes(b"P6\n64 48\n1023\n" + photo().astype(">u2").tobytes())
 
 
 def fill(folder: Path, *words: str) -> None:
@@ -82,6 +85,7 @@ table(
         "all transparent": ("clear.png", *TO, "clear.png: the hole is the whole photograph"),
         "two pictures in a file": ("two.tif", "--mask", "hole.png", *TO, "two.tif: holds 2 pictures"),
         "numbers without a range": ("float.tif", "--mask", "hole.png", *TO, "float.tif: pixels of the kind F"),
+        "values up to 1,023": ("ten.ppm", "--mask", "hole.png", *TO, "ten.ppm: a PPM file whose .* is 1023"),
         "too many masks": ("photo.png", "--mask", "hole.png", "white.png", *TO, "no mask of its name among 2"),
         "the same photograph twice": ("photo.png", "photo.png", "--mask", "hole.png", *TO, "two photographs"),
         "results over photographs": ("photo.png", "--mask", "hole.png", "--output", ".", "would replace"),
@@ -90,6 +94,58 @@ table(
         "a photograph": ("photo.png", "--mask", "hole.png", *TO, None),
     },
 )  # fmt: skip
+
+
+@refused(KIND, "a result that is there already", "out/photo.png: exists already; .*--overwrite")
+def _(folder):
+    Path("out").mkdir()
+    Path("out/photo.png").write_text("of the user's")
+    try:
+        fill(folder, "photo.png", "--mask", "hole.png", *TO)
+    finally:
+        assert Path("out/photo.png").read_text() == "of the user's"
+
+
+def fills_only_the_hole(name: str) -> Image.Image:
+    """Fill a photograph from a file; its known pixels stay, those of the hole do not."""
+    assert main(["fill", name, "--mask", "hole.png", *TO, "--weights", "weights.safetensors"]) == 0
+    with Image.open(f"out/{name}") as result:
+        result.load()
+    changed = (np.asarray(result) != photo()).any(axis=2)
+    assert not changed[hole() == 0].any() and changed[hole() > 0].any()
+    return result
+
+
+for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
+
+    @right(KIND, f"TIFF, {compression}")
+    def _(folder, compression=compression):
+        prepare(folder)
+        Image.fromarray(photo()).save("a.tif", compression=compression)
+        fills_only_the_hole("a.tif")
+
+
+for orientation, stored in {3: np.rot90(photo(), 2), 6: np.rot90(photo()), 2: photo()[:, ::-1]}.items():
+
+    @right(KIND, f"TIFF, orientation {orientation}")
+    def _(folder, orientation=orientation, stored=stored):
+        prepare(folder)
+        Image.fromarray(np.ascontiguousarray(stored)).save("a.tif", tiffinfo={274: orientation})
+        fills_only_the_hole("a.tif")  # Pillow reads TIFFs upright
+
+
+@right(KIND, "a thumbnail that shows what the hole removes")
+def _(folder):
+    prepare(folder)
+    file = BytesIO()
+    Image.fromarray(photo()).save(file, "JPEG")
+    thumbnail = file.getvalue()
+    camera = struct.pack("<HHHI4sI", 1, 271, 2, 4, b"Cam", 26)  # a directory of EXIF data, and where the next one is
+    place = struct.pack("<HHHIIHHIII", 2, 513, 4, 1, 56, 514, 4, 1, len(thumbnail), 0)
+    Image.fromarray(photo()).save("a.png", exif=b"Exif\0\0II*\0\x08\0\0\0" + camera + place + thumbnail)
+    assert thumbnail in Path("a.png").read_bytes()
+    result = fills_only_the_hole("a.png")
+    assert thumbnail not in Path("out/a.png").read_bytes() and result.getexif()[271] == "Cam"
 
 
 @right(KIND, "one of three is damaged")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import tifffile
 from PIL import Image, ImageDraw
 
 from hostile import refused, right
@@ -160,6 +161,21 @@ for suffix in ("jpg", "png"):
         exif[0x0112] = 6  # to be turned by a quarter, clockwise
         Image.fromarray(WHITE).save(folder / f"hole.{suffix}", exif=exif)
         reads(folder / f"hole.{suffix}", np.rot90(HOLE, -1))
+
+
+for bits, dtype in {1: bool, 8: np.uint8, 16: np.uint16}.items():
+
+    @right(KIND, f"TIFF whose 0 is white, {bits} bits")
+    def _(folder, bits=bits, dtype=dtype):
+        stored = (1 - HOLE).astype(dtype) * dtype(2**bits - 1)
+        tifffile.imwrite(folder / "hole.tif", stored, photometric="miniswhite")
+        reads(folder / "hole.tif")
+
+
+@right(KIND, "PGM, values up to 1,023")
+def _(folder):
+    (folder / "hole.pgm").write_bytes(b"P5\n48 32\n1023\n" + (HOLE.astype(">u2") * 1023).tobytes())
+    reads(folder / "hole.pgm")
 
 
 @right(KIND, "a link to a file")

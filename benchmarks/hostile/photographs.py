@@ -241,6 +241,36 @@ def _(folder):
     read_image(folder / "a.png")
 
 
+@refused(KIND, "grey and transparency, TIFF", TRANSPARENT)
+def _(folder):
+    Image.fromarray(PICTURE[..., :2]).save(folder / "a.tif")
+    read_image(folder / "a.tif")
+
+
+for name, grey in {"grey": PICTURE[..., 0], "1 bit": PICTURE[..., 0] > 100}.items():
+
+    @refused(KIND, f"{name}, a transparent value", TRANSPARENT)
+    def _(folder, grey=grey):
+        Image.fromarray(grey).save(folder / "a.png", transparency=0)
+        read_image(folder / "a.png")
+
+
+@right(KIND, "a transparent value that no pixel has")
+def _(folder):
+    Image.fromarray(PICTURE[..., 0]).save(folder / "a.png", transparency=1)
+    reads(folder / "a.png", np.dstack([PICTURE[..., 0]] * 3))
+
+
+for maximum in (1, 100, 1023):
+
+    @refused(KIND, f"PPM, values up to {maximum:,}", rf"a\.ppm: a PPM file whose greatest value is {maximum};.*255")
+    def _(folder, maximum=maximum):
+        values = PICTURE.astype(int) * maximum // 255
+        kind = ">u2" if maximum > 255 else np.uint8
+        (folder / "a.ppm").write_bytes(b"P6\n64 48\n%d\n" % maximum + values.astype(kind).tobytes())
+        read_image(folder / "a.ppm")
+
+
 for suffix in ("png", "webp", "tif"):
 
     @refused(KIND, f"several pictures in one file, {suffix}", rf"a\.{suffix}: .*2 pictures")

@@ -99,6 +99,11 @@ table(KIND, found, {
     "a folder without shards": ("elsewhere", r"data\.folder"),
     "a pattern that nothing fits": ("shards/train/{5..6}.tar", r"shards/train/5\.tar"),
     "a command": ("pipe:cat shards/train/0.tar", r"data\.folder.*pipe"),
+    "a command in capitals": ("PIPE:touch made; echo ://{train,val,test}.tar", r"data\.folder.*runs no commands"),
+    "a command behind a blank": (" pipe:touch made; echo ://{train,val,test}.tar", r"data\.folder.*runs no commands"),
+    "a command behind file://": ("file://pipe:touch made; echo ://{train,val,test}.tar", r"data\.folder.*no commands"),
+    "a command in braces": ("{p,http}{ipe:touch made #,}://h/{train,val,test}.tar", r"data\.folder.*runs no commands"),
+    "a command behind a URL": ("http://h/::pipe:touch made #/{train,val,test}.tar", r"data\.folder.*runs no commands"),
     "a brace that does not close": ("shards/{train,val,test/0.tar", r"data\.folder"),
     "a pattern of the three": ("shards/{train,val,test}/0.tar", None),
 })  # fmt: skip
