@@ -55,11 +55,11 @@ readme: .venv/installed ## write the tables of README.md from the committed metr
 	@$(IN_ENV) PYTHONPATH=src python -m pconv.studies.summary
 
 bench: .venv/installed ## measure speed and memory; PARTIALCONV= and PCONV_KERAS= name references, COMPILE=1 tries torch.compile
-	@$(IN_ENV) python benchmarks/masks.py $(if $(PCONV_KERAS),--pconv-keras $(PCONV_KERAS))
-	@$(IN_ENV) python benchmarks/network.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV))
-	@$(IN_ENV) python benchmarks/network.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV)) \
+	@$(IN_ENV) python benchmarks/masks.py $(if $(PCONV_KERAS),--pconv-keras "$(PCONV_KERAS)")
+	@$(IN_ENV) python benchmarks/network.py $(if $(PARTIALCONV),--partialconv "$(PARTIALCONV)")
+	@$(IN_ENV) python benchmarks/network.py $(if $(PARTIALCONV),--partialconv "$(PARTIALCONV)") \
 		--size 512 --width 64 --depth 8 --batch 2 --turns 5
-	@$(IN_ENV) python benchmarks/step.py $(if $(PARTIALCONV),--partialconv $(PARTIALCONV)) $(if $(COMPILE),--compile)
+	@$(IN_ENV) python benchmarks/step.py $(if $(PARTIALCONV),--partialconv "$(PARTIALCONV)") $(if $(COMPILE),--compile)
 	@$(IN_ENV) python benchmarks/loading.py
 	@$(IN_ENV) python benchmarks/checkpoints.py
 	@$(IN_ENV) python benchmarks/figure.py

@@ -247,8 +247,10 @@ def resources(weights: str, sizes: list[float]) -> dict:
             to = ["--output", Path(folder, "out"), "--overwrite", "--weights", weights]
             fill = ["-m", "pconv", "fill", photo, "--mask", mask, *to]
             ours, telea = measured(fill), measured(["-c", TELEA, photo, mask, Path(folder, "telea.jpg")])
-            ratio = round(ours["CPU seconds"] / telea["CPU seconds"], 2)
-            found[f"{size:g} MP"] = {"pconv fill": ours, "Telea": telea, "CPU time, times Telea's": ratio}
+            ratio = ours["CPU seconds"] / telea["CPU seconds"]
+            rounded = [{name: round(value, 2) for name, value in each.items()} for each in (ours, telea)]
+            found[f"{size:g} MP"] = dict(zip(("pconv fill", "Telea"), rounded, strict=True))
+            found[f"{size:g} MP"]["CPU time, times Telea's"] = round(ratio, 1)
     return found
 
 
@@ -268,7 +270,7 @@ def measured(arguments: list) -> dict:
     status, seconds, processor, memory = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     if status:
         sys.exit(f"{' '.join(map(str, arguments))}: ended with status {status}")
-    return {"seconds": round(seconds, 1), "CPU seconds": round(processor, 1), "GB": round(memory, 2)}
+    return {"seconds": seconds, "CPU seconds": processor, "GB": memory}
 
 
 SHOWN = ("sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg", "skimage/data/rocket.jpg")

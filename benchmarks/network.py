@@ -198,7 +198,8 @@ def resident(field: str) -> int:
 
 
 def in_own_process(name: str) -> int:
-    done = subprocess.run([sys.executable, *sys.argv, "--memory-of", name], capture_output=True, text=True, check=True)
+    command = [sys.executable, *sys.argv, "--memory-of", name]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return int(done.stdout)
 
 

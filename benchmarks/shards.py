@@ -13,6 +13,7 @@ import argparse
 import io
 import multiprocessing
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -22,6 +23,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
+from queue import Empty
 
 import cv2
 import numpy as np
@@ -111,7 +113,13 @@ def simulate(params: Params, server, link: float, options, plain: bool = False) 
         began = time.perf_counter()
         for process in processes:
             process.start()
-        found = [queue.get() for _ in processes]
+        found = []
+        while len(found) < len(processes):
+            try:
+                found.append(queue.get(timeout=10))
+            except Empty:
+                if any(process.exitcode for process in processes):
+                    sys.exit("one of the processes died; what it said stands above")
         for process in processes:
             process.join()
         seconds = time.perf_counter() - began

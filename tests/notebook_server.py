@@ -1,6 +1,7 @@
 """Servers of notebooks, and what JupyterLab does to a notebook between opening and saving it."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -51,9 +52,10 @@ def voila(folder, notebook):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
+    address = re.compile(r"is running at:\s+(http://\S+/)\s")  # at another port if somebody else has taken this one
     with _started(folder, ["voila", notebook, "--no-browser", f"--port={port}"]) as (server, log):
-        _wait(lambda: "is running at" in log.read_text(), server, log)
-        yield f"http://localhost:{port}/"
+        _wait(lambda: address.search(log.read_text()), server, log)
+        yield address.search(log.read_text())[1]
 
 
 @contextmanager

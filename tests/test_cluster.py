@@ -3,10 +3,12 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
+import time
 
 import pytest
-from repository import ROOT
+from repository import PATIENCE, ROOT
 from ruamel.yaml import YAML
 from torch.distributed.run import get_args_parser
 
@@ -20,18 +22,24 @@ SLURM = {"SLURM_JOB_NODELIST": "gpu[1-2]", "SLURM_JOB_NUM_NODES": "2", "SLURM_JO
 TRAINING = "-m pconv.train --stage {0} --keep-checkpoint"
 
 
-def run_with_fakes(tmp_path, script, *arguments, fails=None, **variables):
-    """Run a script in an empty project with programs that only note their calls; returns its status and the calls."""
+def prepare(tmp_path, script, fails=None):
+    """Make an empty project with a script and with programs that only note their calls; returns their folder."""
     (tmp_path / "docs/cluster").mkdir(parents=True)
     (tmp_path / "docs/cluster" / script).write_text((FOLDER / script).read_text())
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    note = 'printf "%s" "$(basename "$0")" >> calls; printf " %s" "$@" >> calls; echo >> calls; '
+    note = 'printf "%s\\n" "$(basename "$0")${*:+ $*}" >> calls'  # at once: several may write
     hosts = "seq -f gpu%.0f 100000"  # more than a pipe holds: still writing after the first line has been read
     for name in ("dvc", "torchrun", "srun", "scontrol", "ssh", "rsync"):
         does = {"srun": 'exec "$@"', "scontrol": hosts, "ssh": 'exec bash -c "$2"'}.get(name, "")
         path = tmp_path / ".venv/bin" / name
         path.write_text(f"#!/bin/bash\n{note}\n{'exit 3' if name == fails else does}\n")
         path.chmod(0o755)
+    return tmp_path / ".venv/bin"
+
+
+def run_with_fakes(tmp_path, script, *arguments, fails=None, **variables):
+    """Run a script in such a project; returns its status and the calls."""
+    prepare(tmp_path, script, fails)
     environment = {"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": str(tmp_path), **variables}
     command = ["bash", f"docs/cluster/{script}", *arguments]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -86,6 +94,24 @@ def test_what_fails_ends_it(tmp_path, script, fails):
     done, calls = run_with_fakes(tmp_path, script, *arguments, fails=fails, **SLURM)
     assert done.returncode == 3
     assert not any("--stage 2" in call for call in calls) and calls.count("dvc repro") == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_cloud_has_started_ends_with_it(tmp_path, number):
+    """A training that went on would have the port, and files that the next run replaces."""
+    folder = prepare(tmp_path, "cloud.sh")
+    saves = "trap 'sleep 1; echo saved >> calls; exit 1' TERM INT\necho ready >> calls\nsleep 300 & wait"
+    (folder / "torchrun").write_text(f"#!/bin/bash\n{saves}\n")
+    command = ["bash", "docs/cluster/cloud.sh", "one", "two"]
+    calls = tmp_path / "calls"
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True) as script:
+        end = time.monotonic() + PATIENCE
+        while not (calls.exists() and calls.read_text().count("ready") == 2) and time.monotonic() < end:
+            time.sleep(0.05)
+        script.send_signal(number)
+        assert script.wait(PATIENCE) == 128 + number, script.stderr.read()
+        assert calls.read_text().splitlines()[-1] == "saved"  # it waits for the one on this machine
+        os.killpg(script.pid, signal.SIGKILL)  # the sleeping
 
 
 def commands():

@@ -1,6 +1,8 @@
 """Photographs of every kind come back as they were, but for the hole."""
 
 import base64
+import errno
+import os
 import struct
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from pconv.filling.canvas import Box, PictureCanvas
 from pconv.filling.command import main
 from pconv.filling.network import load_pretrained, predict
 from pconv.filling.photo import TURNS, turn_array
-from pconv.filling.previews import without_preview, without_resources
+from pconv.filling.previews import blanked, without_preview, without_resources
 from pconv.masks.convention import MaskError
 from pconv.masks.files import MaskWarning
 from pconv.tensors import WeightsError
@@ -157,6 +159,77 @@ def test_files_of_16_bits(command, suffix, channels):
     read = cv2.imread(f"out/{path}", cv2.IMREAD_UNCHANGED)
     read = read[..., None] if channels == 1 else cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
     assert changed(pixels, read)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_tiff_of_16_bits_that_counts_from_white_is_seen_as_it_looks(command, compression):
+    pixels = scene(1, np.uint16)
+    cv2.imwrite("black.png", pixels)
+    tifffile.imwrite("white.tif", 65535 - pixels[..., 0], photometric="miniswhite", compression=compression)
+    status, said = command("black.png", "white.tif", "--mask", "hole.png")
+    assert status == 0, said
+    with tifffile.TiffFile("out/white.tif") as file:
+        assert file.pages[0].photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        assert changed(65535 - pixels, file.asarray()[..., None])
+        assert np.array_equal(65535 - file.asarray(), cv2.imread("out/black.png", cv2.IMREAD_UNCHANGED))
+    assert np.array_equal(filled("white.tif"), filled("black.png"))
+
+
+@pytest.mark.parametrize("alpha", ["assocalpha", "unassalpha", "unspecified"])
+def test_a_tiff_of_16_bits_keeps_the_meaning_of_its_alpha(command, alpha):
+    pixels = scene(4, np.uint16)
+    pixels[KEPT, 3] = 65535
+    tifffile.imwrite("photo.tif", pixels, photometric="rgb", extrasamples=[alpha])
+    status, said = command("photo.tif", "--mask", "hole.png")
+    assert status == 0, said
+    with tifffile.TiffFile("out/photo.tif") as file:
+        assert file.pages[0].extrasamples == (tifffile.EXTRASAMPLE[alpha.upper()],)
+        assert changed(pixels, file.asarray()) and (file.asarray()[~KEPT][:, 3] == 65535).all()
+
+
+def test_a_tiff_of_16_bits_with_channels_apart_is_refused(command):
+    tifffile.imwrite("apart.tif", scene(3, np.uint16).transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    status, said = command("apart.tif", "--mask", "hole.png")
+    assert status == 1 and "apart.tif: a TIFF of 16 bits whose channels lie apart; save it with interleaved" in said
+    tifffile.imwrite(
+        "grey.tif", scene(1, np.uint16)[..., 0], photometric="minisblack", extratags=[(284, 3, 1, 2, True)]
+    )
+    status, said = command("grey.tif", "--mask", "hole.png")
+    assert status == 0, said
+
+
+def test_a_grey_png_of_16_bits_with_a_transparent_value(command):
+    pixels = scene(1, np.uint16)
+    pixels[pixels == 5000] = 5001
+    pixels[~KEPT] = 5000
+    pixels[0, 0] = 5000
+    Image.fromarray(pixels[..., 0]).save("photo.png", transparency=5000)
+    status, said = command("photo.png", "--mask", "hole.png")
+    assert status == 0, said
+    after = cv2.imread("out/photo.png", cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(after[KEPT][:, :3], pixels[KEPT].repeat(3, axis=1))
+    assert (after[..., 3] == 0).sum() == 1 and after[0, 0, 3] == 0
+    status, said = command("photo.png", "--overwrite")  # the transparent pixels are the hole
+    assert status == 0 and (cv2.imread("out/photo.png", cv2.IMREAD_UNCHANGED)[..., 3] == 65535).all()
+
+
+@pytest.mark.parametrize("sampling", [(1, 2), (4, 1), (2, 2), (2, 1), (1, 1)], ids=lambda pair: f"{pair[0]}x{pair[1]}")
+def test_a_jpeg_keeps_the_resolution_of_its_colours(command, sampling):
+    """Pillow has no name for some samplings, such as the 1 x 2 of a turned 2 x 1."""
+    colours = np.random.default_rng(1).integers(0, 256, (HEIGHT // 2, WIDTH // 2, 3), np.uint8)
+    colours = colours.repeat(2, axis=0).repeat(2, axis=1)
+    factor = cv2.IMWRITE_JPEG_SAMPLING_FACTOR
+    code = int(f"0x{sampling[0]}{sampling[1]}1111", 16)
+    cv2.imwrite("photo.jpg", colours, [cv2.IMWRITE_JPEG_QUALITY, 95, factor, code])
+    with Image.open("photo.jpg") as before:
+        assert before.layer[0][1:3] == sampling
+    status, said = command("photo.jpg", "--mask", "hole.png")
+    assert status == 0, said
+    with Image.open("photo.jpg") as before, Image.open("out/photo.jpg") as after:
+        known = sampling in ((2, 2), (2, 1), (1, 1))
+        assert after.layer[0][1:3] == (sampling if known else (1, 1))
+        difference = np.abs(np.asarray(before).astype(int) - np.asarray(after))[:16]  # no block of which has a hole
+        assert known or difference.mean() < 4
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp", "bmp"])
@@ -397,6 +470,35 @@ def test_a_preview_in_plain_pixels_is_removed_and_what_cannot_be_read_is_left_ou
         assert without_preview(damaged) == b""
     assert without_preview(b"") == b""
     assert without_resources(b"8BIM\x04\x0c") == b""
+
+
+def test_a_preview_with_a_preview_of_its_own_is_removed_to_its_end():
+    inner, outer = BytesIO(), BytesIO()
+    Image.fromarray(scene()).resize((20, 15)).save(inner, "JPEG")
+    options = {"progressive": True, "exif": b"Exif\0\0" + inner.getvalue()}
+    Image.fromarray(scene()).save(outer, "JPEG", **options)
+    assert outer.getvalue().count(b"\xff\xd8\xff") == 2
+    notes = b"before" + outer.getvalue() + b"between" + inner.getvalue() + b"after\xff\xd8\xff without an end"
+    kept = b"before" + bytes(len(outer.getvalue())) + b"between" + bytes(len(inner.getvalue()))
+    assert blanked(notes) == kept + b"after\xff\xd8\xff without an end"
+    assert blanked(b"\xff\xd8\xff\xe1\0\0 odd segments \xff\xd9 end") == bytes(22) + b" end"
+
+
+def test_an_upright_result_says_nowhere_that_it_is_to_be_turned():
+    exif, xmp = Image.Exif(), "<x:xmpmeta><rdf:Description a='b' tiff:Orientation=\"6\"/>{}</x:xmpmeta>"
+    exif[274] = 6
+    xmp = xmp.format("<tiff:Orientation>6</tiff:Orientation>")
+    texts = PngImagePlugin.PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", xmp)
+    stored = Image.fromarray(scene(height=WIDTH, width=HEIGHT))
+    stored.save("photo.png", exif=exif, pnginfo=texts)
+    stored.save("photo.jpg", exif=exif, xmp=xmp.encode(), quality=95)
+    for path in ("photo.png", "photo.jpg"):
+        out, file = filled(path), BytesIO()
+        assert out.size == (WIDTH, HEIGHT) and b"a='b'" in out.info["xmp"]
+        out.save(file, "JPEG", exif=out.info.get("exif", b""), xmp=out.info["xmp"])
+        with Image.open(file) as again:
+            assert ImageOps.exif_transpose(again).size == (WIDTH, HEIGHT)
 
 
 def test_a_jpeg_keeps_metadata_that_fill_several_segments(command):
@@ -700,6 +802,29 @@ def test_weights_by_name_that_are_not_there():
 
 def test_weights_tell_the_side_of_their_crops(weights):
     assert load_pretrained(weights).trained_side == 32
+
+
+@pytest.mark.parametrize("data", [None, [], {"size": "128"}, {"size": 128.0}, {"size": 15}, {"size": 10**7}])
+def test_a_side_of_crops_that_is_none_is_refused(weights, command, data):
+    save_model(weights, NETWORK.state_dict(), {"params": {"model": {"width": 4, "depth": 4}, "data": data}})
+    Image.fromarray(scene()).save("photo.png")
+    status, said = command("photo.png", "--mask", "hole.png")
+    assert status == 1 and "weights.safetensors: its metadata name no side of crops from 16 to 8,192 px; train" in said
+
+
+def test_a_place_where_nothing_can_be_written_is_named(command, monkeypatch):
+    Image.fromarray(scene()).save("photo.png")
+    Path("out").mkdir()
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(full))
+    status, said = command("photo.png", "--mask", "hole.png")
+    assert status == 1 and "out/photo.png: No space left on device; choose another --output, or make room" in said
+
+
+def test_a_file_is_no_folder_for_results(weights, command, capsys):
+    Image.fromarray(scene()).save("photo.png")
+    assert main(["fill", "photo.png", "--mask", "hole.png", "--output", "hole.png"]) == 1
+    assert capsys.readouterr().err == "pconv fill: hole.png: a file; name a folder for the results\n"
 
 
 def test_inks_are_filled_apart():

@@ -44,8 +44,8 @@ def pins():
 
 def test_environment_has_the_same_dependencies_and_bounds():
     (pip,) = [entry["pip"] for entry in CONDA if isinstance(entry, dict)]
-    assert bounds(pip) == bounds(RUNTIME + TEST)
-    assert len(pip) == len(RUNTIME + TEST)
+    assert bounds(pip) == bounds(RUNTIME + TEST + BUILD)
+    assert len(pip) == len(RUNTIME + TEST + BUILD)
     assert f"python{PYPROJECT['project']['requires-python']}" in CONDA
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
@@ -15,6 +16,7 @@ from pconv.site import build
 from pconv.site.errors import SiteError
 from pconv.site.graph import direct, edges, levels
 from pconv.site.notebooks import mathml, read_chapter
+from pconv.site.tables import planned
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "reports/notebooks").glob("*.ipynb"))
 OTHERS = ["results", "claims", "parameters", "experiments", "pipeline"]
@@ -109,6 +111,7 @@ def test_results_claims_parameters_and_stages_are_there(soups):
         "evaluate",
         "claims",
     }
+    assert {"python -m pconv.data", "python -m pconv.data.watch"} < {text.text for text in graph.find_all("text")}
     assert {link["href"] for link in graph.find_all("a")} >= {
         "01-masks.html",
         "04-train-stage2.html",
@@ -141,6 +144,30 @@ def test_a_folder_with_other_files_stays_as_it_is(tmp_path, name):
     with pytest.raises(SiteError, match="not a folder"):
         build(ROOT, path)
     assert path.read_text() == "mine"
+
+
+def test_the_current_folder_is_not_exchanged_under_its_user(tmp_path, monkeypatch):
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    for target in (Path(), Path().absolute(), tmp_path):
+        with pytest.raises(SiteError, match="the current folder, or above it; name a folder in it"):
+            build(ROOT, target)
+    assert [path.name for path in tmp_path.rglob("*")] == ["inner"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SiteError, match="file/site: the site cannot be written there .File exists.; name another"):
+        build(ROOT, tmp_path / "file/site")
+
+
+def test_an_experiment_is_collected_once_all_its_seeds_are(tmp_path):
+    (tmp_path / "claims/results").mkdir(parents=True)
+    (tmp_path / "claims/experiments.yaml").write_text("seeds: [0, 1]\nexperiments: {plain: , plain-black: }\n")
+    for name in ("plain-black-0", "plain-black-1", "plain-0"):
+        (tmp_path / f"claims/results/{name}.csv").touch()
+    rows = BeautifulSoup(planned(tmp_path), "html.parser").select("tbody tr")
+    assert [row.find_all("td")[-1].text for row in rows] == ["not yet", "collected"]
 
 
 @pytest.mark.parametrize("name", ["CNAME", "images/mine.jpg"])

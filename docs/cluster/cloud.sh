@@ -15,6 +15,10 @@ others=("${@:2}")
 export PATH="$PWD/.venv/bin:$PATH" PYTHONUTF8=1 OMP_NUM_THREADS=1
 export WDS_CACHE="${WDS_CACHE:-/tmp/$(id -un)/pconv-shards}" WDS_CACHE_SIZE="${WDS_CACHE_SIZE:-200e9}" # a disk of each machine's own
 
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'kill $(jobs -p) 2>/dev/null || true; wait || true' EXIT # a training that is asked to end saves a checkpoint first
+
 dvc repro masks layer unet # the lists and the masks; trains nothing
 mkdir -p models
 
@@ -31,8 +35,8 @@ for stage in 1 2; do
         ssh "$host" "cd $(printf '%q' "$PWD") && $(printf '%q ' "${settings[@]}" "${command[@]}" "$rank" "${training[@]}")" &
         started+=($!)
     done
-    "${command[@]}" --node-rank=0 "${training[@]}" # the process of rank 0 writes the results: on this machine
-    for each in ${started[@]+"${started[@]}"}; do wait "$each"; done
+    "${command[@]}" --node-rank=0 "${training[@]}" & # the process of rank 0 writes the results: on this machine
+    for each in $! ${started[@]+"${started[@]}"}; do wait "$each"; done
 done
 
 dvc repro # the notebooks; they take the results from the checkpoints

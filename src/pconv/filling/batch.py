@@ -48,9 +48,11 @@ def plan_batch(
     suffix if each photograph has one of its name, else several files by their order. Results keep their photograph's
     name, and its path below a folder that was named; where two would be one file, they go to subfolders called like
     their folders. With `lossless` they are PNGs. Raises ImageError or MaskError if nothing is found or a photograph
-    has no mask, or more than one, if a result would replace any of the photographs and masks, and, unless `overwrite`
-    is set, if it would replace another file.
+    has no mask, or more than one, if `folder` is a file, if a result would replace any of the photographs and masks,
+    and, unless `overwrite` is set, if it would replace another file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ImageError(f"{folder}: a file; name a folder for the results")
     found = _files(photos, PHOTOS, ImageError)
     outputs = [_output(each.inside, lossless) for each in found]
     if _repeated(outputs):

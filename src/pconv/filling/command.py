@@ -70,7 +70,7 @@ def _filled(task: Task, model, label: str) -> bool:
             warnings.simplefilter("ignore")
             warnings.filterwarnings("always", module=r"pconv\.")
             fill_file(task, model, label)
-    except (PConvError, OSError) as error:
+    except PConvError as error:
         print(f"pconv fill: {error}", file=sys.stderr)
         return False
     for warning in heard:

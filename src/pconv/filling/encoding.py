@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pconv.data.decoding import ImageError
 from pconv.errors import cut
-from pconv.filling.photo import ORIENTATION, Photo, stored
+from pconv.filling.photo import ORIENTATION, Photo, counts_from_white, stored
 from pconv.filling.previews import (
     BASE64,
     HEXADECIMAL,
@@ -43,6 +43,7 @@ TIFF_TAGS = (269, 270, 271, 272, 305, 306, 315, 33432, 282, 283, 296)  # texts, 
 TIFF_PARTS = (700, 33723, 34377, 34675)  # XMP, IPTC, Photoshop's data, profile: other formats have other places for it
 TIFF_CLEANED = {700: without_texts, 34377: without_resources}
 EXIF_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+EXTRA_SAMPLES = 338  # the tag
 BYTE, SHORT, LONG = 1, 3, 4  # types in TIFF
 WORDS = {SHORT: "u2", LONG: "u4", 5: "u4", 8: "u2", 9: "u4", 10: "u4", 11: "u4", 12: "u8", 13: "u4"}  # that they have
 EMPTY_TIFF = b"II*\0\x08" + bytes(9)
@@ -126,7 +127,10 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _jpeg(picture: Image.Image, photo: Photo) -> bytes:
     """Encode with the file's tables and put its segments of metadata before them."""
     header = photo.source.header
-    options = {"qtables": header.quantization, "subsampling": JpegImagePlugin.get_sampling(header)}
+    sampling = JpegImagePlugin.get_sampling(header)
+    if sampling < 0 and header.mode == "RGB":  # one that Pillow cannot write, such as 4:4:0: no colour is to be lost
+        sampling = 0
+    options = {"qtables": header.quantization, "subsampling": sampling}
     new = _pillow(picture, "JPEG", **options, progressive="progressive" in header.info, optimize=True)
     coded = [segment for marker, segment in _segments(new) if not APP0 <= marker < ADOBE and marker != COMMENT]
     return b"".join([new[:2], *_metadata(photo.source.content), *coded])
@@ -174,11 +178,15 @@ def _tiff(pixels, photo: Photo) -> bytes:
         plain = pixels.copy()  # of the tags that came with it Pillow would write some
         written = _pillow(plain, "TIFF", compression=compression, icc_profile=None)
         return _with_metadata(written, photo, TIFF_TAGS + TIFF_PARTS)
-    file, options = BytesIO(), {"extrasamples": ["unassalpha"]} if pixels.shape[2] in (2, 4) else {}
+    file, grey = BytesIO(), "minisblack"
+    if counts_from_white(photo.source.header):
+        grey, pixels = "miniswhite", np.concatenate([65535 - pixels[..., :1], pixels[..., 1:]], axis=2)
+    alpha = photo.source.header.tag_v2.get(EXTRA_SAMPLES, (2,))[0]  # 1: the colours are multiplied by it
+    options = {"extrasamples": [alpha]} if pixels.shape[2] in (2, 4) else {}
     tifffile.imwrite(
         file,
         pixels if pixels.shape[2] > 1 else pixels[..., 0],
-        photometric="rgb" if pixels.shape[2] > 2 else "minisblack",
+        photometric="rgb" if pixels.shape[2] > 2 else grey,
         compression=None if compression == "raw" else "zlib",
         metadata=None,
         software=False,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pconv.data.decoding import ImageError
 from pconv.files import write_file
 from pconv.filling.batch import Task
 from pconv.filling.blending import View, harmonic, paste, reduce
@@ -41,14 +42,17 @@ def inpaint(photo, hole=None, model: PConvUNet | str | Path = DEFAULT):
 def fill_file(task: Task, model: PConvUNet, label: str) -> None:
     """Fill a photograph from a file into a file of its format, or into a PNG if that is the result's suffix.
 
-    Progress is shown with the label. Raises PConvError or OSError; nothing is then written.
+    Progress is shown with the label. Raises PConvError; nothing is then written.
     """
     photo = open_photo(task.photo)
     marks = find_hole(photo, task.mask)
     fill(photo.canvas, marks, model, label)
     content = encode(photo, "PNG" if task.output.suffix == ".png" else None)
-    task.output.parent.mkdir(parents=True, exist_ok=True)
-    write_file(task.output, content)
+    try:
+        task.output.parent.mkdir(parents=True, exist_ok=True)
+        write_file(task.output, content)
+    except OSError as error:
+        raise ImageError(f"{task.output}: {error.strerror}; choose another --output, or make room there") from None
 
 
 def fill(canvas: Canvas, marks: np.ndarray, model: PConvUNet, label: str | None = None) -> None:

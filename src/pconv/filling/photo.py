@@ -20,7 +20,7 @@ from torch import Tensor
 from pconv.data.decoding import ImageError, check_picture, check_size, decode_pixels, open_header, read_bytes
 from pconv.errors import cut
 from pconv.filling.canvas import FLOATS, PLANES, ArrayCanvas, Canvas, PictureCanvas
-from pconv.filling.previews import without_preview, without_texts
+from pconv.filling.previews import without_orientation, without_preview, without_texts
 
 ORIENTATION = 274  # the tag, in EXIF data and in TIFF
 TURNS = {  # orientation -> what turns a stored picture upright, and what turns it back
@@ -32,7 +32,7 @@ TURNS = {  # orientation -> what turns a stored picture upright, and what turns 
     7: (Image.Transpose.TRANSVERSE, Image.Transpose.TRANSVERSE),
     8: (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270),
 }
-BITS_PER_SAMPLE = 258  # the tag, in TIFF
+BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, PHOTOMETRIC, PLANAR_CONFIGURATION = 258, 277, 262, 284  # tags in TIFF
 
 
 @dataclass
@@ -114,9 +114,13 @@ def result(photo: Photo):
     if isinstance(canvas, ArrayCanvas):
         return Image.fromarray(canvas.pixels[..., 0]) if isinstance(source, Image.Image) else canvas.pixels
     about = canvas.picture.info
-    if photo.orientation != 1 and ORIENTATION in (exif := canvas.picture.getexif()):  # of a TIFF Pillow removes it
-        del exif[ORIENTATION]
-        about["exif"] = exif.tobytes()
+    if photo.orientation != 1:
+        if ORIENTATION in (exif := canvas.picture.getexif()):  # of a TIFF Pillow removes it
+            del exif[ORIENTATION]
+            about["exif"] = exif.tobytes()
+        for kind in ("xmp", "XML:com.adobe.xmp"):  # where Pillow looks next
+            if kind in about:
+                about[kind] = without_orientation(about[kind])
     for kind, cleaned in (("exif", without_preview), ("xmp", without_texts)):
         if isinstance(about.get(kind), bytes):
             about[kind] = cleaned(about[kind])
@@ -160,7 +164,7 @@ def _open_file(path: str | Path) -> Photo:
     # TIFFs are decoded upright, by Pillow and by OpenCV.
     turn = TURNS[orientation][0] if orientation != 1 and header.format != "TIFF" else None
     if deep:
-        pixels = _decode_deep(content, path)
+        pixels = _decode_deep(header, content, path)
         canvas = ArrayCanvas(pixels if turn is None else turn_array(pixels, turn))
     else:
         picture = _load(header, path)
@@ -185,15 +189,28 @@ def _ppm_maximum(content: bytes) -> int:
     return int(b" ".join(lines).split()[2])
 
 
-def _decode_deep(content: bytes, path: str | Path) -> np.ndarray:
-    """Return the pixels of a file of 16 bits: (H, W, C) uint16, RGB."""
+def _decode_deep(header: Image.Image, content: bytes, path: str | Path) -> np.ndarray:
+    """Return the pixels of a file of 16 bits: (H, W, C) uint16, RGB or grey, from black on."""
+    tags = header.tag_v2 if header.format == "TIFF" else {}
+    if tags.get(PLANAR_CONFIGURATION) == 2 and tags.get(SAMPLES_PER_PIXEL, 1) > 1:  # OpenCV mixes up the planes
+        raise ImageError(f"{path}: a TIFF of 16 bits whose channels lie apart; save it with interleaved channels")
     pixels = decode_pixels(content, path, cv2.IMREAD_UNCHANGED)
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     if pixels.dtype != np.uint16:
         raise ImageError(f"{path}: pixels of {pixels.dtype}; save it in 8 or 16 bits")
     if pixels.shape[2] > 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    elif counts_from_white(header):
+        pixels[..., 0] = 65535 - pixels[..., 0]
+    elif header.format == "PNG" and (transparent := header.info.get("transparency")) is not None:
+        opaque = (pixels != transparent) * np.uint16(65535)  # of which OpenCV tells nothing
+        pixels = np.concatenate([pixels, pixels, pixels, opaque], axis=2)
     return pixels
+
+
+def counts_from_white(header: Image.Image) -> bool:
+    """Whether the pixels of a file are grey and 0 is white."""
+    return header.format == "TIFF" and header.tag_v2.get(PHOTOMETRIC) == 0
 
 
 def _load(picture: Image.Image, path: str | Path) -> Image.Image:

@@ -6,7 +6,10 @@ import re
 
 from PIL import ExifTags, Image
 
-JPEG = re.compile(rb"\xff\xd8\xff.*?\xff\xd9", re.DOTALL)
+JPEG, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+IN_SCAN = {bytes([follows]) for follows in (0, *range(0xD0, 0xD8))}  # behind an ff: a value of 255, or a restart
+START_OF_SCAN = 0xDA
+ORIENTATION = re.compile(r'\s*tiff:Orientation="[^"]*"|<tiff:Orientation>[^<]*</tiff:Orientation>')
 BASE64 = re.compile(rb"(?:/9j/|iVBORw0KGgo)(?:[A-Za-z0-9+/=\s]|&#x[AaDd];){100,}")  # how JPEG and PNG begin in texts
 HEXADECIMAL = re.compile(rb"ff\s*d8\s*ff", re.IGNORECASE)
 PLACES = ((513, 514), (273, 279))  # tags with the offset and the length of a preview, as JPEG and as plain pixels
@@ -46,7 +49,46 @@ def _several(tags: dict, tag: int) -> tuple[int, ...]:
 
 def blanked(content: bytes) -> bytes:
     """Return binary data, such as a maker's notes, with zeros where a JPEG was."""
-    return JPEG.sub(lambda found: bytes(len(found[0])), content)
+    data, at = bytearray(content), 0
+    while (start := content.find(JPEG, at)) >= 0 and (at := _end_of_jpeg(content, start)) > start:
+        data[start:at] = bytes(at - start)
+    return bytes(data)
+
+
+def _end_of_jpeg(content: bytes, start: int) -> int:
+    """Return where a JPEG ends, of whose segments some may hold another one, or 0 if it does not end.
+
+    Where its segments do not follow each other, it is taken to end where the first end is marked.
+    """
+    at = start + 2
+    while content[at : at + 1] == b"\xff":
+        marker = content[at + 1 : at + 2]
+        if marker == JPEG_END[1:]:
+            return at + 2
+        length = int.from_bytes(content[at + 2 : at + 4], "big")
+        if marker == b"\xff":  # padding
+            at += 1
+        elif length < 2:
+            break
+        else:
+            at += 2 + length
+            if marker[0] == START_OF_SCAN:
+                at = _end_of_scan(content, at)
+    return content.find(JPEG_END, start) + 2 if JPEG_END in content[start:] else 0
+
+
+def _end_of_scan(content: bytes, at: int) -> int:
+    """Return where the next marker lies that does not belong to the data of a scan."""
+    while (at := content.find(b"\xff", at)) >= 0 and content[at + 1 : at + 2] in IN_SCAN:
+        at += 2
+    return at if at >= 0 else len(content)
+
+
+def without_orientation(xmp: str | bytes) -> str | bytes:
+    """Return XMP that does not say how to turn the picture."""
+    if isinstance(xmp, bytes):
+        return ORIENTATION.sub("", xmp.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+    return ORIENTATION.sub("", xmp)
 
 
 def without_texts(xmp: bytes) -> bytes:

@@ -48,15 +48,19 @@ class Page(NamedTuple):
 def build(root: Path, target: Path) -> list[Path]:
     """Write the site of a project into a folder, in place of an earlier one; return the pages' paths in reading order.
 
-    Raises SiteError for a notebook or a report that is missing or damaged, and for a folder with other files.
+    Raises SiteError for a notebook or a report that is missing or damaged, for a folder with other files, and for one
+    that cannot be exchanged.
     """
     _check_replaceable(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=".site-") as folder:  # a build that fails leaves the earlier site
-        pages = _build(root, Path(folder) / "site")
-        if target.exists():
-            target.replace(Path(folder) / "earlier")
-        (Path(folder) / "site").replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent, prefix=".site-") as folder:  # a failure leaves the earlier site
+            pages = _build(root, Path(folder) / "site")
+            if target.exists():
+                target.replace(Path(folder) / "earlier")
+            (Path(folder) / "site").replace(target)
+    except OSError as error:
+        raise SiteError(f"{target}: the site cannot be written there ({error.strerror}); name another folder") from None
     return [target / path.name for path in pages]
 
 
@@ -83,6 +87,9 @@ def _build(root: Path, target: Path) -> list[Path]:
 
 def _check_replaceable(target: Path) -> None:
     """Raise SiteError unless there is nothing, an empty folder or an earlier site, without anything of other origin."""
+    here = Path.cwd()
+    if target.absolute() in (here, *here.parents):
+        raise SiteError(f"{target}: the current folder, or above it; name a folder in it, or another one")
     if target.is_dir() and not target.is_symlink():
         if (foreign := next(_foreign(target), None)) is not None:
             raise SiteError(f"{target}: holds other files, such as {foreign}; name an empty folder, or a new one")

@@ -122,7 +122,7 @@ def planned(root: Path) -> str:
             "changes": ", ".join(f"{key} = {value}" for key, value in (about or {}).get("set", {}).items())
             or "nothing",
             "seeds": ", ".join(map(str, plan["seeds"])),
-            "results": "collected" if any(stem.startswith(f"{name}-") for stem in kept) else "not yet",
+            "results": "collected" if all(f"{name}-{seed}" in kept for seed in plan["seeds"]) else "not yet",
         }
         for name, about in plan["experiments"].items()
     ]
