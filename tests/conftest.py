@@ -6,7 +6,6 @@
 
 import multiprocessing
 import shutil
-import subprocess
 from contextlib import chdir
 from copy import deepcopy
 from pathlib import Path
@@ -140,8 +139,7 @@ def tiny_project(tmp_path_factory) -> Path:
         write_manifests(params.data)
         write_masks(params)
     for command in (["init", "-q"], ["add", "dvc.yaml", "params.yaml"], ["commit", "-qm", "tiny"]):
-        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        subprocess.run(["git", *identity, *command], cwd=project.folder, check=True)
+        run(project.folder, "git", *command)
     return project.folder
 
 

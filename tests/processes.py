@@ -46,6 +46,7 @@ def steps(folder, group):
 
 
 def stuck(folder, group):
+    (folder / f"joined-{group.rank}").touch()
     if group.rank == 1:
         time.sleep(10_000)
     group.sum(torch.ones(1))
@@ -54,7 +55,7 @@ def stuck(folder, group):
 if __name__ == "__main__":
     what, folder = sys.argv[1], Path(sys.argv[2])
     if what == "stuck":
-        distributed.TIMEOUT = timedelta(seconds=3)
+        distributed.TIMEOUT = timedelta(seconds=10)  # also to join
     with distributed.join() as group:
         {f.__name__: f for f in (gradients, statistics, steps, stuck)}[what](folder, group)
     distributed.end(group)

@@ -2,14 +2,21 @@
 
 import ast
 import os
+import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 from ruamel.yaml import YAML
+
+# Before PyTorch is imported, and for all that tests start: the CPU alone, and no proxy between here and here.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost,127.0.0.1"
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 300  # seconds after which a test takes something for hung, on the slowest of machines
@@ -32,6 +39,15 @@ def run(folder, *command, check=True, **variables):
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
     assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def free_port():
+    """Return a port that nobody listens at, and none of those that the system deals out to whoever asks for any."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("localhost", port))
+            return port
 
 
 def copy_repository(target):

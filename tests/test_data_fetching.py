@@ -324,7 +324,8 @@ def test_a_shard_that_may_not_be_read_is_named(project, server, monkeypatch, clo
         fetching.open_fetched(url)
 
 
-def test_fetching_ahead_keeps_quiet_and_reading_tells(server):
+def test_fetching_ahead_keeps_quiet_and_reading_tells(server, monkeypatch):
+    monkeypatch.setattr(fetching, "PAUSES", (1, 0.01))  # time for the next line but one
     server.misbehave["/train/0000.tar"] = [404, 404]
     fetch_ahead(f"{server.url}/train/0000.tar")
     fetch_ahead(f"{server.url}/train/0001.tar")  # one at a time

@@ -36,7 +36,7 @@ def test_three_exercises_end_a_notebook(name):
 @pytest.mark.parametrize("name, number, code", CASES, ids=[f"{name}-{number}" for name, number, _ in CASES])
 def test_an_exercise_runs_in_a_minute(smoke, name, number, code):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = ENVIRONMENT | {"PYTHONPATH": str(smoke / "src")}
+    environment = ENVIRONMENT | {"PYTHONPATH": str(smoke / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], cwd=smoke, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() or "figure" in code

@@ -484,7 +484,8 @@ def test_a_preview_with_a_preview_of_its_own_is_removed_to_its_end():
     assert blanked(b"\xff\xd8\xff\xe1\0\0 odd segments \xff\xd9 end") == bytes(22) + b" end"
 
 
-def test_an_upright_result_says_nowhere_that_it_is_to_be_turned():
+def test_an_upright_result_says_nowhere_that_it_is_to_be_turned(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     exif, xmp = Image.Exif(), "<x:xmpmeta><rdf:Description a='b' tiff:Orientation=\"6\"/>{}</x:xmpmeta>"
     exif[274] = 6
     xmp = xmp.format("<tiff:Orientation>6</tiff:Orientation>")

@@ -28,12 +28,14 @@ def covered(plan, shape):
 
 
 def test_each_hole_is_seen_narrow_enough():
-    marks = marked((600, 900), (10, 14, 10, 200), (100, 140, 100, 160), (300, 500, 400, 700))
+    boxes = {4: (10, 14, 10, 200), 40: (100, 140, 100, 160), 200: (300, 500, 400, 700)}
+    marks = marked((600, 900), *boxes.values())
     plan = make_plan(marks, SIDE)
     assert [job.factor for job in plan.jobs] == sorted(job.factor for job in plan.jobs)
-    for thickness in (4, 40, 200):
-        factor = next(job.factor for job in plan.jobs if job.factor >= thickness / (WIDTH * SIDE))
-        assert thickness / factor <= WIDTH * SIDE + 1
+    for thickness, corners in boxes.items():
+        factors = {job.factor for job in plan.jobs if plan.holes(job, Box(*corners)).any()}
+        assert len(factors) == 1
+        assert max(factors) == 1 or WIDTH * SIDE / 2 < thickness / max(factors) <= WIDTH * SIDE + 1
     for job in plan.jobs:
         assert max(job.box.shape) <= int(CORE * SIDE) * job.factor
 

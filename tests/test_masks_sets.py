@@ -1,5 +1,6 @@
 """The masks of a project: what is drawn, what depends on what, and what is not the pipeline's."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -225,7 +226,7 @@ def test_links_into_a_cache_are_replaced(project):
 def test_dvc_leaves_files_of_others_where_the_pipeline_draws(project):
     """With the outputs as dvc.yaml declares them, and a command that draws as notebook 01 does."""
     outs = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["masks"]["outs"][:3]
-    command = f"{sys.executable} draw.py"
+    command = f"{shlex.quote(sys.executable)} draw.py"
     YAML().dump({"stages": {"masks": {"cmd": command, "params": ["seed"], "outs": outs}}}, project / "dvc.yaml")
     YAML().dump({"seed": 0}, project / "params.yaml")
     (project / "draw.py").write_text(DRAW)

@@ -75,7 +75,7 @@ def test_clean_makes_equal_runs_equal():
 def test_clean_removes_each_kind_of_noise(which):
     text = nbformat.writes(clean(executed(*FIRST), Path(FIRST[-1])))
     assert str(FIRST[which]) not in text
-    assert str(Path.home()) not in text
+    assert Path.home() == Path("/") or str(Path.home()) not in text
 
 
 def test_clean_keeps_results():

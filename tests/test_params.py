@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from repository import run
 from ruamel.yaml import YAML
 
 from pconv.params import Params, ParamsError, Stage, load_params, use
@@ -646,15 +647,15 @@ def test_use_refuses_to_lose_edits(tiny, monkeypatch, how):
     tiny.write("params/one.yaml", seed=1)
     target = tiny / "params.yaml"
     if how == "not in git":
-        subprocess.run(["git", "rm", "-q", "--cached", "params.yaml"], check=True)
-        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "x"], check=True)
+        run(tiny.folder, "git", "rm", "-q", "--cached", "params.yaml")
+        run(tiny.folder, "git", "commit", "-qm", "x")
     elif how == "no repository":
         (tiny / ".git").rename(tiny / "git")
     elif how == "no git":
         monkeypatch.setenv("PATH", "")
     target.write_text("seed: 12345\n")
     if how == "staged":
-        subprocess.run(["git", "add", "params.yaml"], check=True)
+        run(tiny.folder, "git", "add", "params.yaml")
     with pytest.raises(ParamsError, match="has edits that are saved nowhere else; commit them or copy them"):
         use(tiny / "params" / "one.yaml", target)
     assert target.read_text() == "seed: 12345\n"

@@ -145,6 +145,8 @@ def test_a_run_killed_in_training_ends_with_the_same_weights(smoke, smoke_copy):
     while len(list(state.glob("step-*"))) < 2 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     victims = psutil.Process(process.pid).children(recursive=True)
+    for victim in victims:
+        victim.suspend()
     process.kill()  # first: it would write its lock file when a child ends, and leave half of it
     for victim in victims:
         with suppress(psutil.NoSuchProcess):  # which notice its end

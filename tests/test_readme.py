@@ -29,10 +29,11 @@ def wait_for_queue(folder, names):
     deadline = time.monotonic() + 900
     while True:
         status = run(folder, "dvc", "queue", "status").stdout
-        states = {name: re.search(rf"\s{name}\s.*\s(\w+)\s*$", status, re.MULTILINE)[1] for name in names}
-        if set(states.values()) == {"Success"}:
+        found = {name: re.search(rf"\s{name}\s.*\s(\w+)\s*$", status, re.MULTILINE) for name in names}
+        states = [row and row[1] for row in found.values()]  # one that is just being taken from the queue has no row
+        if set(states) == {"Success"}:
             return
-        failed = [name for name, state in states.items() if state == "Failed"]
+        failed = [name for name, state in zip(names, states, strict=True) if state == "Failed"]
         assert not failed, run(folder, "dvc", "queue", "logs", failed[0], check=False).stdout
         assert time.monotonic() < deadline, status
         time.sleep(1)

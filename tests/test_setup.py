@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -188,7 +189,7 @@ def sandbox(tmp_path):
 
 def python(version):
     """Return a stand-in for Python that runs `python -c` but reports another version."""
-    return f'[ "$1" != -c ] || exec {sys.executable} -c "import sys; sys.version_info = {version}; $2"'
+    return f'[ "$1" != -c ] || exec {shlex.quote(sys.executable)} -c "import sys; sys.version_info = {version}; $2"'
 
 
 OLD_PYTHON = python((3, 10, 14))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from dvc.repo import Repo
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from repository import ENVIRONMENT
 
 from pconv import figures
 from pconv.data.decoding import write_image
@@ -188,8 +189,8 @@ def at_revision(name, rev):
 
 
 def git(*arguments):
-    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    command = ["git", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=ENVIRONMENT).stdout.strip()
 
 
 def commit():

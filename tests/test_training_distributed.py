@@ -5,11 +5,11 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ import torch
 from conftest import Project, results
 from hypothesis import given
 from hypothesis import strategies as st
-from repository import PATIENCE
+from repository import PATIENCE, free_port
 from runs import resume
 from safetensors.torch import load_file, save_file
 
@@ -97,6 +97,7 @@ def test_a_stuck_process_ends_the_others_with_an_error(tmp_path):
     done = run(TESTS / "processes.py", "stuck", tmp_path, folder=tmp_path)
     assert done.returncode != 0
     assert re.search(r"[Tt]imed out", done.stderr)
+    assert (tmp_path / "joined-0").exists() and (tmp_path / "joined-1").exists()  # it is not joining that timed out
 
 
 # Training
@@ -152,9 +153,7 @@ def test_two_processes_learn_what_one_does_but_for_batch_norm(tiny, whole):
 def test_two_machines_learn_what_two_processes_of_one_do(tiny, whole):
     """Two torchruns that share the project's folder, as docs/scaling.md has it, here on one machine."""
     tiny.set(**SHARED)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        endpoint = f"localhost:{free.getsockname()[1]}"
+    endpoint = f"localhost:{free_port()}"
     meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}"]
     command = [sys.executable, "-m", "torch.distributed.run", *meeting, "-m", "pconv.train", "--stage", "1"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -233,8 +232,28 @@ def test_launch_runs_the_copy_of_the_code_that_it_is_part_of(tmp_path, capfd, mo
     assert capfd.readouterr().err.splitlines()[-1] == str(TESTS.parent / "src" / "pconv" / "__init__.py")
 
 
+@contextmanager
+def signal_when_ready(number):
+    """Send a signal to this process once what it has launched has written the file "ready", and not later than that."""
+    over = threading.Event()
+
+    def send():
+        while not over.wait(0.1):
+            if Path("ready").exists():
+                return os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 TALK = """
-import time
+import pathlib, time
+pathlib.Path("ready").touch()
 for number in range(10_000):
     print(number, flush=True)
     time.sleep(0.1)
@@ -247,9 +266,7 @@ def test_a_signal_ends_what_was_launched_and_says_so(tmp_path, capfd, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     before = {process.pid for process in psutil.Process().children(recursive=True)}  # other tests' helpers
-    timer = threading.Timer(5, os.kill, (os.getpid(), number))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt, match="stopped; run again to go on from there"):
+    with signal_when_ready(number), pytest.raises(KeyboardInterrupt, match="stopped; run again to go on from there"):
         launch("talk", processes=1)
     assert {process.pid for process in psutil.Process().children(recursive=True)} <= before
 
@@ -275,15 +292,7 @@ def test_what_was_launched_has_ten_minutes_to_end_or_what_its_user_says(tmp_path
     (tmp_path / "slow.py").write_text(SLOW)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-
-    def stop():
-        end = time.monotonic() + PATIENCE
-        while not (tmp_path / "ready").exists() and time.monotonic() < end:
-            time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=stop).start()
-    with pytest.raises(KeyboardInterrupt):
+    with signal_when_ready(signal.SIGTERM), pytest.raises(KeyboardInterrupt):
         launch("slow", processes=1)
     assert (tmp_path / "ready").read_text() == patience
     assert (tmp_path / "saved").exists() == saved

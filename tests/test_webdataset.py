@@ -1,7 +1,6 @@
 """data.source = webdataset as a whole: params/webdataset.yaml on small shards, in a folder and by URL."""
 
 import re
-import socket
 import subprocess
 import sys
 
@@ -9,17 +8,17 @@ import pytest
 from conftest import LOOSE, results
 from file_server import serve
 from photographs import in_shards, photographs, shards
-from repository import ENVIRONMENT, PATIENCE, ROOT
+from repository import ENVIRONMENT, PATIENCE, ROOT, free_port
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from pconv.data.decoding import ImageError
 from pconv.data.manifest import DECODED, read_manifest
 from pconv.data.selection import write_manifests
+from pconv.files import sha256
 from pconv.masks.sets import write_masks
 from pconv.params import load_params
 from pconv.train import train
-from pconv.training.checkpoint import sha256
 from pconv.training.loading import TrainingCrops
 from pconv.training.trainer import Trainer
 
@@ -97,9 +96,7 @@ def test_two_machines_fetch_their_own_share_of_the_shards(sharded):
     with serve(tiny / "shards") as server:
         prepare(f"{server.url}/{{train/{{0000..0039}},val/{{0000..0001}},test/0000}}.tar", train__stage1__steps=20)
         server.requests.clear()
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            endpoint = f"localhost:{free.getsockname()[1]}"
+        endpoint = f"localhost:{free_port()}"
         meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}"]
         command = [sys.executable, "-m", "torch.distributed.run", *meeting, "-m", "pconv.train", "--stage", "1"]
         environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
