@@ -111,7 +111,7 @@ def test_results_claims_parameters_and_stages_are_there(soups):
         "evaluate",
         "claims",
     }
-    assert {"python -m pconv.data", "python -m pconv.data.watch"} < {text.text for text in graph.find_all("text")}
+    assert {"pconv.data", "pconv.data.watch"} < {text.text for text in graph.find_all("text")}
     assert {link["href"] for link in graph.find_all("a")} >= {
         "01-masks.html",
         "04-train-stage2.html",

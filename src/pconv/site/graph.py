@@ -93,7 +93,7 @@ def _box(name: str, stage: dict, place: tuple[float, float], pages: list[str]) -
     notebook = re.search(r"([\w-]+)\.ipynb\s*(-p|$)", stage["cmd"])
     page = notebook[1] if notebook else None
     text = f'<text x="{x + width / 2}" y="{y + 23}" class="name">{escape(name)}</text>'
-    runs = page or stage["cmd"].removeprefix("PYTHONPATH=src ")
+    runs = page or stage["cmd"].rpartition("python -m ")[2]
     text += f'<text x="{x + width / 2}" y="{y + 42}">{escape(runs)}</text>'
     box = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8"/>{text}'
     return f'<a href="{page}.html">{box}</a>' if page in pages else box
