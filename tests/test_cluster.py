@@ -104,14 +104,18 @@ def test_what_cloud_has_started_ends_with_it(tmp_path, number):
     (folder / "torchrun").write_text(f"#!/bin/bash\n{saves}\n")
     command = ["bash", "docs/cluster/cloud.sh", "one", "two"]
     calls = tmp_path / "calls"
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True) as script:
+    options = {"stderr": subprocess.PIPE, "start_new_session": True}
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # background jobs may ignore it
+    with subprocess.Popen(command, cwd=tmp_path, **options) as script:
         end = time.monotonic() + PATIENCE
         while not (calls.exists() and calls.read_text().count("ready") == 2) and time.monotonic() < end:
             time.sleep(0.05)
         script.send_signal(number)
-        assert script.wait(PATIENCE) == 128 + number, script.stderr.read()
-        assert calls.read_text().splitlines()[-1] == "saved"  # it waits for the one on this machine
-        os.killpg(script.pid, signal.SIGKILL)  # the sleeping
+        try:
+            assert script.wait(PATIENCE) == 128 + number
+            assert calls.read_text().splitlines()[-1] == "saved"  # it waits for the one on this machine
+        finally:
+            os.killpg(script.pid, signal.SIGKILL)  # also the sleeping
 
 
 def commands():

@@ -89,7 +89,7 @@ table(
         "too many masks": ("photo.png", "--mask", "hole.png", "white.png", *TO, "no mask of its name among 2"),
         "the same photograph twice": ("photo.png", "photo.png", "--mask", "hole.png", *TO, "two photographs"),
         "results over photographs": ("photo.png", "--mask", "hole.png", "--output", ".", "would replace"),
-        "results in a file": ("photo.png", "--mask", "hole.png", "--output", "hole.png", "File exists|Not a directory"),
+        "results in a file": ("photo.png", "--mask", "hole.png", "--output", "hole.png", "hole.png: a file; name a"),
         "a black mask": ("photo.png", "--mask", "black.png", *TO, None),
         "a photograph": ("photo.png", "--mask", "hole.png", *TO, None),
     },
