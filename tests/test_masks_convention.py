@@ -1,5 +1,6 @@
 """Holes: ratios, bins, borders and thickness."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from pconv.masks.convention import (
     border_width,
     dilate,
     find_bin,
+    squared,
     thickness,
 )
 
@@ -51,6 +53,25 @@ def test_thickness_is_that_of_the_widest_place():
     nearest = [np.sqrt(((valid - pixel) ** 2).sum(1).min()) for pixel in np.argwhere(hole)]
     assert thickness(hole) == pytest.approx(2 * max(nearest), rel=1e-6)
     assert thickness(hole) == 18  # 9 px from the left edge
+
+
+def test_squares_of_distances_are_whole():
+    rows, columns = np.mgrid[:600, :600]
+    wanted = rows**2 + columns**2
+    roots = np.sqrt(wanted).astype(np.float32)
+    for wrong in (np.inf, -np.inf):
+        assert np.array_equal(squared(np.nextafter(roots, np.float32(wrong))), wanted)
+
+
+def test_thickness_does_not_hang_on_the_last_bit_of_a_root(monkeypatch):
+    """On one processor it came out different in two runs of six."""
+    hole = np.zeros((40, 40), np.uint8)
+    hole[5:30, 8:31] = 1
+    hole[12, 25] = hole[24, 17] = 0
+    exact, transform = thickness(hole), cv2.distanceTransform
+    for wrong in (0, 100):
+        monkeypatch.setattr(cv2, "distanceTransform", lambda *a, w=wrong: np.nextafter(transform(*a), np.float32(w)))
+        assert thickness(hole) == exact
 
 
 def test_thickness_is_zero_without_a_hole_and_unknown_without_valid_pixels():

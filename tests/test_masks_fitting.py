@@ -1,5 +1,6 @@
 """From any hole to one of a wanted ratio: bins, borders, widening pixel by pixel, and cuts against a slow reference."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -71,6 +72,17 @@ def test_widening_adds_the_nearest_pixels(seed, count):
     distance = np.array([[((places - (y, x)) ** 2).sum(1).min() ** 0.5 for x in range(15)] for y in range(14)])
     if not wider.all():
         assert distance[wider == 1].max() <= distance[wider == 0].min() + 1e-4
+
+
+def test_widening_does_not_hang_on_the_last_bit_of_a_root(monkeypatch):
+    hole = np.zeros((48, 48), np.uint8)
+    hole[20, 9:13] = hole[30:33, 40] = 1
+    transform, noise = cv2.distanceTransform, np.random.default_rng(0).choice([0, 100], (48, 48)).astype(np.float32)
+    for count in range(50, 1200, 50):
+        with monkeypatch.context() as patch:
+            patch.setattr(cv2, "distanceTransform", lambda *a: np.nextafter(transform(*a), noise))
+            noisy = widen(hole, count)
+        assert np.array_equal(noisy, widen(hole, count))
 
 
 def test_widening_stops_at_its_margin():

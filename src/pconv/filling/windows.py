@@ -16,6 +16,7 @@ import numpy as np
 
 from pconv.filling.canvas import Box
 from pconv.filling.holes import HOLE
+from pconv.masks.convention import squared
 
 LARGEST = 4_000_000  # px of the map in which holes are told apart
 WIDTH = 0.09  # of a hole, of the side of a training crop: drawn masks are rarely thicker than a tenth of it
@@ -85,7 +86,7 @@ def _components(hole: np.ndarray) -> Iterator[tuple[Box, np.ndarray, float]]:
         left, top, columns, rows, _ = map(int, stats[label])
         box = Box(top, top + rows, left, left + columns)
         within = labels[box.slices] == label
-        yield box, within, 2 * float(distance[box.slices][within].max())
+        yield box, within, 2 * math.sqrt(squared(distance[box.slices][within].max()))
 
 
 def _enlarged(cell: Box, grain: int, shape: tuple[int, int]) -> Box:

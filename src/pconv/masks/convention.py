@@ -7,6 +7,8 @@ draws masks imports it.
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -78,7 +80,17 @@ def thickness(hole: np.ndarray) -> float:
     check_hole(hole)
     if not hole.size or hole.all():
         raise MaskError("a hole without valid pixels has no width")
-    return 2 * float(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
+    distance = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return 2 * math.sqrt(squared(distance.max()))
+
+
+def squared(distance: np.ndarray | np.float32) -> np.ndarray | np.float64:
+    """Return the squares of OpenCV's Euclidean distances between pixels, float64: whole numbers, up to 2,000 px.
+
+    The distances themselves cannot be relied on to be equal: on some processors the last bit of one and the same root
+    depends on where in memory it is taken.
+    """
+    return np.rint(np.square(distance, dtype=np.float64))
 
 
 def _check_width(width: int) -> None:

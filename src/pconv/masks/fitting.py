@@ -11,7 +11,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from pconv.masks.convention import MaskError, border_share
+from pconv.masks.convention import MaskError, border_share, squared
 from pconv.masks.drawing import frame, hole_bounds
 from pconv.masks.recipes import Task
 
@@ -77,9 +77,9 @@ def widen(hole: np.ndarray, count: int, margin: float = np.inf) -> np.ndarray | 
     missing = count - cv2.countNonZero(hole)
     if missing <= 0:
         return hole
-    distance = cv2.distanceTransform(1 - hole, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = squared(cv2.distanceTransform(1 - hole, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
     last = np.partition(distance[hole == 0], missing - 1)[missing - 1]
-    if last > margin:
+    if last > margin**2:
         return None
     wider = (distance < last).astype(np.uint8)
     ring = np.flatnonzero(distance == last)
