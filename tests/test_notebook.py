@@ -322,7 +322,7 @@ def test_wrong_parameters_are_named_without_a_traceback(runs):
 @pytest.mark.parametrize("terminal, size, told", [(True, (80, 24), "1"), (True, (0, 0), None), (False, (80, 24), None)])
 def test_the_kernel_is_told_whether_a_terminal_shows_stderr(monkeypatch, terminal, size, told):
     monkeypatch.setattr(os, "environ", {"PCONV_TTY": "1"})
-    monkeypatch.setattr(os, "get_terminal_size", lambda fd: size)
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size(size))  # pytest asks, too
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     prepare_environment()
     assert os.environ.get("PCONV_TTY") == told
