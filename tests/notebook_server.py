@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ import urllib.request
 from contextlib import contextmanager
 from copy import deepcopy
 
-from repository import ENVIRONMENT, PATIENCE
+from repository import ENVIRONMENT, PATIENCE, free_port
 
 TOKEN = "0123456789"
 
@@ -49,11 +48,8 @@ def jupyter_server(folder):
 @contextmanager
 def voila(folder, notebook):
     """Serve a notebook as a page by Voila, in the same way; gives the page's address."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
     address = re.compile(r"is running at:\s+(http://\S+/)\s")  # at another port if somebody else has taken this one
-    with _started(folder, ["voila", notebook, "--no-browser", f"--port={port}"]) as (server, log):
+    with _started(folder, ["voila", notebook, "--no-browser", f"--port={free_port()}"]) as (server, log):
         _wait(lambda: address.search(log.read_text()), server, log)
         yield address.search(log.read_text())[1]
 

@@ -24,6 +24,7 @@ from pconv.filling.photo import ORIENTATION, Photo, counts_from_white, stored
 from pconv.filling.previews import (
     BASE64,
     HEXADECIMAL,
+    START_OF_SCAN,
     blanked,
     without_preview,
     without_resources,
@@ -35,7 +36,7 @@ PNG_KEPT = {b"eXIf", b"tIME", b"tEXt", b"zTXt", b"iTXt", b"pHYs", b"oFFs", b"sCA
 PNG_KEPT |= {b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"mDCv", b"cLLI", b"cLLi"}  # colours
 PNG_KIND = {b"bKGD", b"sBIT", b"hIST"}  # chunks that fit one kind of pixels only
 LONGEST_TEXT = 2**26  # bytes of a text chunk, once decompressed
-ADOBE, APP0, APP1, APP2, APP13, COMMENT, START_OF_SCAN = 0xEE, 0xE0, 0xE1, 0xE2, 0xED, 0xFE, 0xDA  # markers in JPEG
+ADOBE, APP0, APP1, APP2, APP13, COMMENT = 0xEE, 0xE0, 0xE1, 0xE2, 0xED, 0xFE  # markers in JPEG
 EXIF, PHOTOSHOP = b"Exif\0\0", b"Photoshop 3.0\0"  # how such segments begin; several are one
 XMP, PROFILE = b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 LARGEST_SEGMENT = 65533  # bytes
