@@ -10,12 +10,13 @@ import torch
 
 from pconv.completion import composite
 from pconv.filling.blending import harmonic
+from pconv.params import Data
 from pconv.tensors import WeightsError, read_tensors, weights_error
 from pconv.unet import HINT, PConvUNet, load_model
 
 DEFAULT = "photos-256/partial"
 TRUST = 0.5  # share of the network in what is filled; the rest is a membrane, whose errors are others
-SIDE, SIDES = 128, (16, 8192)  # px of a training crop, where the weights do not tell; the least and the greatest
+SIDE = 128  # px of a training crop, where the weights do not tell
 FOLDERS = (  # of published weights: in an installed package, and in a checkout
     Path(__file__).parents[1] / "published",
     Path(__file__).parents[3] / "published",
@@ -55,13 +56,17 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _trained_side(path: Path) -> int:
-    """Return the side of the crops that a file's network was trained on, px, from its metadata."""
+    """Return the side of the crops that a file's network was trained on, px, from its metadata.
+
+    Raises WeightsError if it is not within the limits of params.yaml.
+    """
     about = json.loads(read_tensors(path, HINT)[1]["pconv"])  # what load_model reads of it is right
     data = about["params"].get("data", {})
     side = data.get("size", SIDE) if isinstance(data, dict) else None
-    if type(side) is not int or not SIDES[0] <= side <= SIDES[1]:
-        problem = f"its metadata name no side of crops from {SIDES[0]} to {SIDES[1]:,} px"
-        raise weights_error(path, problem, HINT)
+    limits = Data.model_json_schema()["properties"]["size"]
+    least, most = limits["minimum"], limits["maximum"]
+    if type(side) is not int or not least <= side <= most:
+        raise weights_error(path, f"its metadata name no side of crops from {least} to {most:,} px", HINT)
     return side
 
 
