@@ -1,13 +1,15 @@
 """Keep trained weights as a published network, and measure published networks on held-out photographs.
 
     python benchmarks/published.py keep models/stage1/best.safetensors published/photos-256/partial.safetensors
+    python benchmarks/published.py curves reports/plots/stage1 published/photos-256/curves/4-pixels-128
     python benchmarks/published.py measure published/photos-256 [--prefix elsewhere-]
 
 `keep` stores the weights in float16 and adds to their metadata the lists of photographs and the commit of the
-training. `measure` takes the project's test photographs and masks (params.yaml: data, masks, seed), which
-`dvc repro images masks` prepares. It writes the tables of every crop that notebook 07 and README read: crops-SIZE.csv
-with the network of partial convolutions and the classical methods, plain-crops-SIZE.csv with that of plain ones. Rows
-of the classical methods on the same crops are taken over from a table that is there.
+training. `curves` writes the curves of a stage as one table, NAME.csv, and as a picture of them, NAME.png, without the
+photographs that notebook 04 shows. `measure` takes the project's test photographs and masks (params.yaml: data, masks,
+seed), which `dvc repro images masks` prepares. It writes the tables of every crop that notebook 07 and README read:
+crops-SIZE.csv with the network of partial convolutions and the classical methods, plain-crops-SIZE.csv with that of
+plain ones. Rows of the classical methods on the same crops are taken over from a table that is there.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from common import changed
 
 from pconv.data.manifest import manifest_path, read_manifest
 from pconv.evaluate import MEAN, MEASURES, OURS, evaluate
+from pconv.figures.train import training_curves
 from pconv.files import sha256
 from pconv.params import Params, load_params
 from pconv.project import project_root
@@ -49,6 +52,20 @@ def keep(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     save_model(target, half, about)
     load_model(target)  # raises an error if float16 could not hold a value
+
+
+def curves(plots: Path, target: Path) -> None:
+    """Write DVCLive's curves of a stage as one table and one picture."""
+    metrics = plots / "plots" / "metrics"
+    series = {path.relative_to(metrics).with_suffix("").as_posix(): path for path in sorted(metrics.rglob("*.tsv"))}
+    if not series:
+        raise SystemExit(f"{metrics} holds no curves; train a stage first, which writes them to reports/plots/")
+    columns = [pd.read_csv(path, sep="\t", index_col="step")[path.stem].rename(name) for name, path in series.items()]
+    table = pd.concat(columns, axis=1).sort_index()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(target.with_name(f"{target.name}.csv"), float_format="%.6g", lineterminator="\n")
+    history = [{"step": step, **row.dropna().to_dict()} for step, row in table.iterrows()]
+    training_curves(history).savefig(target.with_name(f"{target.name}.png"), dpi=100)
 
 
 def measure(folder: Path, prefix: str) -> None:
@@ -97,12 +114,17 @@ def main() -> None:
     one = commands.add_parser("keep", help="store trained weights in float16 with their origin")
     one.add_argument("source", type=Path)
     one.add_argument("target", type=Path)
-    two = commands.add_parser("measure", help="write the tables of the networks in a folder")
-    two.add_argument("folder", type=Path)
-    two.add_argument("--prefix", default="", help="of the tables' names, for other photographs")
+    two = commands.add_parser("curves", help="write the curves of a stage as a table and a picture")
+    two.add_argument("plots", type=Path)
+    two.add_argument("target", type=Path)
+    three = commands.add_parser("measure", help="write the tables of the networks in a folder")
+    three.add_argument("folder", type=Path)
+    three.add_argument("--prefix", default="", help="of the tables' names, for other photographs")
     options = parser.parse_args()
     if options.command == "keep":
         keep(options.source, options.target)
+    elif options.command == "curves":
+        curves(options.plots, options.target)
     else:
         measure(options.folder, options.prefix)
 

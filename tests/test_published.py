@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from PIL import Image as Picture
 
 from pconv.params import load_params
 from pconv.tensors import read_tensors
@@ -47,6 +48,26 @@ def test_kept_weights_are_half_as_large_and_say_where_they_come_from(published, 
     whole, half = (load_model(tiny / name) for name in ("best.safetensors", "published/one/partial.safetensors"))
     for (name, value), rounded in zip(whole.state_dict().items(), half.state_dict().values(), strict=True):
         torch.testing.assert_close(rounded, value, rtol=2**-10, atol=1e-7, msg=name)
+
+
+def test_curves_of_a_stage_become_one_table_and_one_picture(published, tmp_path):
+    """Validation has fewer rows than training; a term of weight 0 stays in the table and out of the picture."""
+    curves = {"lr": {1: 0.5, 2: 0.25}, "train/loss": {1: 3.0, 2: 2.0}, "train/style": {1: 0.0, 2: 0.0}}
+    curves |= {"val/loss": {2: 4.0}, "val/style": {2: 0.0}, "val/psnr": {2: 21.5}}
+    for name, values in curves.items():
+        path = tmp_path / f"stage1/plots/metrics/{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pd.Series(values, name=path.stem).rename_axis("step").to_csv(path, sep="\t")
+    published.curves(tmp_path / "stage1", tmp_path / "kept/piece.1")
+    assert (tmp_path / "kept/piece.1.csv").read_text().splitlines() == [
+        "step,lr,train/loss,train/style,val/loss,val/psnr,val/style",
+        "1,0.5,3,0,,,",
+        "2,0.25,2,0,4,21.5,0",
+    ]
+    with Picture.open(tmp_path / "kept/piece.1.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 100
+    with pytest.raises(SystemExit, match="stage2/plots/metrics holds no curves; train a stage first"):
+        published.curves(tmp_path / "stage2", tmp_path / "kept/piece.2")
 
 
 def test_tables_of_both_networks(published, tiny):
