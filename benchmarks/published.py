@@ -7,9 +7,10 @@
 `keep` stores the weights in float16 and adds to their metadata the lists of photographs and the commit of the
 training. `curves` writes the curves of a stage as one table, NAME.csv, and as a picture of them, NAME.png, without the
 photographs that notebook 04 shows. `measure` takes the project's test photographs and masks (params.yaml: data, masks,
-seed), which `dvc repro images masks` prepares. It writes the tables of every crop that notebook 07 and README read:
-crops-SIZE.csv with the network of partial convolutions and the classical methods, plain-crops-SIZE.csv with that of
-plain ones. Rows of the classical methods on the same crops are taken over from a table that is there.
+seed), which `dvc repro images masks` prepares. It writes the table of every crop that notebook 07 and README read,
+crops-SIZE.csv: a single network beside the classical methods, whose rows are taken over from a table that is there if
+the crops are the same; or several networks of one folder, to be compared with each other, under the names of their
+files.
 """
 
 from __future__ import annotations
@@ -69,27 +70,36 @@ def curves(plots: Path, target: Path) -> None:
 
 
 def measure(folder: Path, prefix: str) -> None:
-    """Write the tables of the networks in a folder."""
+    """Write the table of the networks in a folder."""
     params = load_params()
-    for layer, name in (("partial", "crops"), ("plain", "plain-crops")):
-        weights = folder / f"{layer}.safetensors"
-        if weights.is_file():
-            path = folder / f"{prefix}{name}-{params.data.size}.csv"
-            write_crops(measured(params, weights, path, CLASSICAL if layer == "partial" else []), path)
-            print(path)
+    path = folder / f"{prefix}crops-{params.data.size}.csv"
+    networks = sorted(folder.glob("*.safetensors"))
+    if not networks:
+        raise SystemExit(f"{folder} holds no weights; store some in it with the command keep")
+    if len(networks) == 1:
+        table = measured(params, networks[0], path)
+    else:
+        table = pd.concat([on_crops(params, weights, []).assign(method=weights.stem) for weights in networks])
+    write_crops(table, path)
+    print(path)
 
 
-def measured(params: Params, weights: Path, path: Path, baselines: list[str]) -> pd.DataFrame:
-    """Return one row per method and crop: the network's, and the baselines' as they are in the file, or measured."""
-    old = known(path, baselines)
-    missing = [name for name in baselines if name not in set(old["method"])]
-    table = evaluate(load_model(weights), changed(params, {"evaluate.baselines": missing or [MEAN]}))
-    table = table.loc[table["method"].isin([OURS, *missing]), [*CROP_COLUMNS, *MEASURES]]
+def measured(params: Params, weights: Path, path: Path) -> pd.DataFrame:
+    """Return the rows of a network, and those of the classical methods as they are in the file, or measured."""
+    old = known(path)
+    missing = [name for name in CLASSICAL if name not in set(old["method"])]
+    table = on_crops(params, weights, missing)
     ours = table[table["method"] == OURS]
     for method, rows in old.groupby("method"):
         if not same_crops(rows, ours):
             raise SystemExit(f"{path}: {method} was measured on other crops; delete the file to measure it again")
     return pd.concat([table, old], ignore_index=True)
+
+
+def on_crops(params: Params, weights: Path, baselines: list[str]) -> pd.DataFrame:
+    """Return one row per method and crop, of a network and of baselines."""
+    table = evaluate(load_model(weights), changed(params, {"evaluate.baselines": baselines or [MEAN]}))
+    return table.loc[table["method"].isin([OURS, *baselines]), [*CROP_COLUMNS, *MEASURES]]
 
 
 def same_crops(one: pd.DataFrame, other: pd.DataFrame) -> bool:
@@ -100,12 +110,12 @@ def same_crops(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     return same and np.allclose(one["hole_ratio"], other["hole_ratio"], rtol=0, atol=1e-6)
 
 
-def known(path: Path, baselines: list[str]) -> pd.DataFrame:
-    """Return the rows of the baselines in a table, none if there is no table."""
+def known(path: Path) -> pd.DataFrame:
+    """Return the rows of the classical methods in a table, none if there is no table."""
     if not path.is_file():
         return pd.DataFrame(columns=["method"])
     old = pd.read_csv(path, dtype={"photograph": str, "bin": str})
-    return old[old["method"].isin(baselines)]
+    return old[old["method"].isin(CLASSICAL)]
 
 
 def main() -> None:
@@ -117,9 +127,9 @@ def main() -> None:
     two = commands.add_parser("curves", help="write the curves of a stage as a table and a picture")
     two.add_argument("plots", type=Path)
     two.add_argument("target", type=Path)
-    three = commands.add_parser("measure", help="write the tables of the networks in a folder")
+    three = commands.add_parser("measure", help="write the table of the networks in a folder")
     three.add_argument("folder", type=Path)
-    three.add_argument("--prefix", default="", help="of the tables' names, for other photographs")
+    three.add_argument("--prefix", default="", help="of the table's name, for other photographs")
     options = parser.parse_args()
     if options.command == "keep":
         keep(options.source, options.target)

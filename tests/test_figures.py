@@ -234,12 +234,13 @@ def test_strips_of_pictures_show_holes_in_their_colour():
 
 
 def test_intervals_have_the_colour_of_what_they_say():
-    """Above 0, below 0 and around it; so has each its own marker."""
-    table = differences(3).assign(mean=[1, -1, 0], low=[0.5, -1.5, -1], high=[1.5, -0.5, 1], seeds_low=-2, seeds_high=2)
+    """For a claim, against it, or neither; each has its own marker as well, wherever the interval lies."""
+    table = differences(4).assign(mean=[1, -1, 0, -2], speaks=[1, -1, 0, 1])
     axis = intervals([("title", table)], "dB").subfigs[0].axes[0]
-    points = [line for line in axis.lines if line.get_marker() in "osD"]
-    assert len({(point.get_color(), point.get_marker()) for point in points}) == len(points) == 3
-    assert [point.get_xdata()[0] for point in points] == [1, -1, 0]
+    points = [line for line in axis.lines if line.get_marker() in ("o", "s", "D")]
+    assert [point.get_xdata()[0] for point in points] == [1, -1, 0, -2]
+    styles = [(point.get_color(), point.get_marker()) for point in points]
+    assert len(set(styles)) == 3 and styles[0] == styles[3]
 
 
 # Colours
@@ -308,6 +309,7 @@ def differences(count):
         "high": 1.5,
         "seeds_low": 0,
         "seeds_high": 2,
+        "speaks": 1,
     }
     return pd.DataFrame([row] * count)
 

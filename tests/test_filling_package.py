@@ -63,7 +63,9 @@ def installed(photographs):
 
 def test_a_wheel_fills_with_the_weights_in_it(installed, photographs):
     """From the wheel's files and not this checkout's, by the command, by the module and in Python."""
-    assert (installed / "pconv/published" / PUBLISHED).is_file()
+    carried = {path for path in (installed / "pconv/published").rglob("*") if path.is_file()}
+    weights = installed / "pconv/published" / PUBLISHED
+    assert carried == {weights, weights.with_name("README.md")}
     code = (
         "import pconv, sys; assert pconv.__file__.startswith(sys.argv[1]), pconv.__file__\n"
         "pconv.inpaint('photo.png', 'hole.png').save('python.png'); assert pconv.load_pretrained().trained_side == 32"

@@ -249,7 +249,7 @@ def test_a_changed_key_makes_just_its_users_out_of_date(smoke, key):
         path.write_text(before)
 
 
-@pytest.mark.parametrize("what", ["weights.safetensors", "crops-128.csv", "plain-crops-128.csv"])
+@pytest.mark.parametrize("what", ["weights.safetensors", "crops-128.csv"])
 def test_of_published_networks_weights_and_tables_of_crops_alone_count(smoke, what):
     folder = smoke / "published" / "some.net"
     folder.mkdir()

@@ -70,16 +70,14 @@ def test_curves_of_a_stage_become_one_table_and_one_picture(published, tmp_path)
         published.curves(tmp_path / "stage2", tmp_path / "kept/piece.2")
 
 
-def test_tables_of_both_networks(published, tiny):
-    """The tables have each crop once per method, and the classical rows are measured once."""
+def test_a_network_is_measured_beside_the_classical_methods(published, tiny):
+    """The table has each crop once per method, and the classical rows are measured once."""
     folder = tiny / "published/one"
-    for layer in ("partial", "plain"):
-        weights(folder / f"{layer}.safetensors", layer)
+    weights(folder / "partial.safetensors")
     published.measure(folder, "")
-    crops, plain = (pd.read_csv(folder / f"{name}-32.csv", dtype={"bin": str}) for name in ("crops", "plain-crops"))
+    crops = pd.read_csv(folder / "crops-32.csv", dtype={"bin": str})
     count = len(pd.read_csv(tiny / "data/masks/test/index.csv"))
     assert crops.groupby("method").size().to_dict() == dict.fromkeys(["pconv", *published.CLASSICAL], count)
-    assert list(plain["method"]) == ["pconv"] * count and plain["index"].tolist() == list(range(count))
 
     classical = crops[crops["method"] != "pconv"].assign(psnr=1.25)  # recognised if it is measured again
     pd.concat([crops[crops["method"] == "pconv"], classical]).to_csv(folder / "crops-32.csv", index=False)
@@ -90,7 +88,31 @@ def test_tables_of_both_networks(published, tiny):
     assert not again.loc[again["method"] == "pconv", "psnr"].equals(crops.loc[crops["method"] == "pconv", "psnr"])
 
     published.measure(folder, "elsewhere-")
-    assert (folder / "elsewhere-crops-32.csv").is_file() and (folder / "elsewhere-plain-crops-32.csv").is_file()
+    assert (folder / "elsewhere-crops-32.csv").is_file()
+
+
+def test_two_networks_are_measured_under_their_names_on_the_same_crops(published, tiny):
+    folder = tiny / "published/pair"
+    for layer in ("plain", "partial"):
+        weights(folder / f"{layer}.safetensors", layer)
+    published.measure(folder, "")
+    crops = pd.read_csv(folder / "crops-32.csv", dtype={"bin": str})
+    partial, plain = (crops[crops["method"] == layer].reset_index(drop=True) for layer in ("partial", "plain"))
+    assert len(crops) == 2 * len(plain) == 2 * len(pd.read_csv(tiny / "data/masks/test/index.csv"))
+    same = ["index", "photograph", "bin", "touches_border", "hole_ratio", "thickness"]
+    pd.testing.assert_frame_equal(partial[same], plain[same])
+    assert not partial["psnr"].equals(plain["psnr"])
+    for layer, rows in (("partial", partial), ("plain", plain)):  # each by itself measures the same
+        weights(tiny / "published/alone/alone.safetensors", layer)
+        published.measure(tiny / "published/alone", "")
+        alone = pd.read_csv(tiny / "published/alone/crops-32.csv").query("method == 'pconv'")
+        assert rows["psnr"].tolist() == alone["psnr"].tolist()
+
+
+def test_a_folder_without_weights_is_named(published, tiny):
+    (tiny / "published/none").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="published/none holds no weights; store some in it with the command keep"):
+        published.measure(tiny / "published/none", "")
 
 
 def test_rows_of_other_crops_are_not_taken_over(published, tiny):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from pconv.studies import bootstrap
-from pconv.studies.bootstrap import FAILS, HOLDS, MISSING, OPEN, Interval, difference, verdict, verdict_of_difference
+from pconv.studies.bootstrap import FAILS, HOLDS, MISSING, OPEN, Interval, difference, speaks, verdict
 
 
 def sample(photographs=40, seed=0):
@@ -85,21 +85,22 @@ def test_values_without_photographs_are_refused(arguments):
         difference(*arguments)
 
 
-ABOVE, BELOW, AROUND = Interval(1, 0.5, 1.5), Interval(-1, -1.5, -0.5), Interval(0.1, -0.2, 0.4)
+UP, DOWN, AROUND = Interval(1, 0.5, 1.5), Interval(-1, -1.5, -0.5), Interval(0.1, -0.2, 0.4)
 
 
 @pytest.mark.parametrize(
-    "intervals, answer, answer_of_difference",
+    "intervals, above, below, apart",
     [
-        ([ABOVE, ABOVE], HOLDS, HOLDS),
-        ([ABOVE, AROUND], OPEN, OPEN),
-        ([ABOVE, BELOW], FAILS, HOLDS),
-        ([AROUND, BELOW], FAILS, OPEN),
-        ([BELOW], FAILS, HOLDS),
-        ([Interval(1, 0, 2)], OPEN, OPEN),
-        ([], MISSING, MISSING),
+        ([UP, UP], HOLDS, FAILS, HOLDS),
+        ([UP, AROUND], OPEN, FAILS, OPEN),
+        ([UP, DOWN], FAILS, FAILS, HOLDS),
+        ([AROUND, DOWN], FAILS, OPEN, OPEN),
+        ([DOWN], FAILS, HOLDS, HOLDS),
+        ([Interval(1, 0, 2)], OPEN, OPEN, OPEN),
+        ([Interval(-1, -2, 0)], OPEN, OPEN, OPEN),
+        ([], MISSING, MISSING, MISSING),
     ],
 )
-def test_verdicts(intervals, answer, answer_of_difference):
-    assert verdict(intervals) == answer
-    assert verdict_of_difference(intervals) == answer_of_difference
+def test_verdicts(intervals, above, below, apart):
+    for claimed, answer in ((bootstrap.ABOVE, above), (bootstrap.BELOW, below), (bootstrap.APART, apart)):
+        assert verdict([speaks(interval, claimed) for interval in intervals]) == answer

@@ -110,7 +110,29 @@ def test_one_bin_where_it_is_not_so_is_named():
     found.table.loc[worse, "psnr"] -= 5
     claim = judged(found)[1]
     assert claim.verdict == FAILS
-    assert "**does not hold**; below 0: 0.3-0.4." in study.words(claim)
+    assert "**does not hold**; against it: 0.3-0.4." in study.words(claim)
+
+
+def test_only_what_a_claim_needs_can_speak_against_it():
+    """Of claim 6 the two ends, of two-sided claims what may be nothing; an aside says so before its exceptions."""
+    claims = judged(collected(plain_grey=-1))
+    needed = claims[6].parts[0].differences
+    assert needed["claimed"].fillna("").tolist() == ["below 0", "", "", "", "", "above 0"]
+    assert needed["speaks"].tolist() == [1, 0, 0, 0, 0, 1] and (needed["high"][:2] < 0).all()
+    assert "**holds**." in study.words(claims[6])
+    aside = claims[2].parts[2]
+    assert aside.differences["speaks"].tolist() == [1, 0, 1]
+    assert f"**{OPEN}** (does not decide the claim)" in study.words(claims[2])
+    assert "undecided: mean - grey." in study.words(claims[2]) and "against it" not in study.words(claims[2])
+    worse = collected()
+    worse.table.loc[worse.table["method"].isin(["telea", "biharmonic"]), "psnr"] += 20  # never overtaken
+    assert "**does not hold**; against it: 0.5-0.6." in study.words(judged(worse)[6])
+
+
+def test_a_single_seed_has_no_span():
+    pair = study.Runs(pd.concat([rows("partial"), rows("plain", -1)], ignore_index=True), "published pair, 128 px")
+    (_, small), (_, single) = study.tables(judged(collected(), [pair])[1])
+    assert (single["seeds"] == "").all() and small["seeds"].str.contains(" to ").all()
 
 
 def test_seeds_that_disagree_are_named_whatever_the_verdict():
@@ -122,11 +144,14 @@ def test_seeds_that_disagree_are_named_whatever_the_verdict():
     assert "**holds**; seeds disagree in sign: frozen - unfrozen." in study.words(claim)
 
 
-def test_a_published_pair_has_its_say():
-    pair = study.Runs(pd.concat([rows("partial"), rows("plain", 1)], ignore_index=True), "published weights, 128 px")
+def test_a_published_pair_has_its_say_and_only_in_claim_1():
+    pair = study.Runs(pd.concat([rows("partial"), rows("plain", 1)], ignore_index=True), "published pair, 128 px")
     alone = study.Runs(rows("partial"), "published weights, 256 px")
-    claim = judged(collected(), [pair, alone])[1]
-    assert [part.verdict for part in claim.parts] == [HOLDS, FAILS] and claim.verdict == FAILS
+    claims = judged(collected(), [pair, alone])
+    assert [part.verdict for part in claims[1].parts] == [HOLDS, FAILS] and claims[1].verdict == FAILS
+    for claim in claims.values():
+        named = [part.statement for part in claim.parts if part.statement.startswith(pair.name)]
+        assert len(named) == (claim.number == 1)
 
 
 def test_crops_that_only_one_side_has_do_not_count():
@@ -196,7 +221,8 @@ def test_numbers_are_json_without_nan(tmp_path, monkeypatch):
 
 def test_tables_show_what_was_computed():
     claim = judged(collected(plain=-1.5))[1]
-    (table,) = study.tables(claim)
+    ((statement, table),) = study.tables(claim)
+    assert statement == claim.parts[0].statement
     row, first = claim.parts[0].differences.iloc[0], table.iloc[0]
     assert first["difference"] == f"{row['mean']:+.2f}"
     assert first["95 % interval"] == f"{row['low']:+.2f} to {row['high']:+.2f}"
@@ -213,14 +239,18 @@ def test_published_tables_are_read_where_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.yaml").touch()
     assert study.read_published() == []
-    folder = tmp_path / "published" / "photos-256"
-    folder.mkdir(parents=True)
-    table = rows("partial").drop(columns=["experiment", "seed"])
-    table.to_csv(folder / "crops-256.csv", index=False)
-    table.assign(psnr=1.0).to_csv(folder / "plain-crops-256.csv", index=False)
-    (runs,) = study.read_published()
-    assert runs.name == "published weights, 256 px"
-    assert len(runs.get("partial")) == len(table) and set(runs.get("plain")["psnr"]) == {1.0}
+    for name, tables in {
+        "photos-256/crops-256.csv": [rows("partial"), rows("partial", method="telea")],
+        "pair-128/crops-128.csv": [rows("partial", method="partial"), rows("plain", method="plain").assign(psnr=1.0)],
+    }.items():
+        path = tmp_path / "published" / name
+        path.parent.mkdir(parents=True)
+        pd.concat(tables).drop(columns=["experiment", "seed"]).to_csv(path, index=False)
+    alone, pair = study.read_published()
+    assert (alone.name, pair.name) == ("published weights, 256 px", "published pair, 128 px")
+    count = len(rows("partial"))
+    assert len(alone.get("partial")) == len(alone.get("partial", "telea")) == len(pair.get("partial")) == count
+    assert alone.get("plain").empty and set(pair.get("plain")["psnr"]) == {1.0}
 
 
 def test_arms_that_began_differently_are_named():
@@ -236,10 +266,11 @@ def test_experiments_are_listed_with_what_they_change():
     assert table.loc["x"].to_dict() == {"seeds": "0, 1", "differs in": "model.fill = grey"}
 
 
-def test_a_published_plain_network_alone_decides_nothing():
-    alone = study.Runs(rows("plain"), "published weights, 128 px")
-    claims = judged(collected(), [alone])
-    assert [len(claims[number].parts) for number in (1, 5, 6)] == [1, 2, 2]
+def test_half_a_published_pair_decides_nothing():
+    half = study.Runs(rows("plain"), "published pair, 128 px")
+    claims = judged(collected(), [half])
+    assert [len(claims[number].parts) for number in (1, 5, 6)] == [2, 2, 2]
+    assert claims[1].verdict == claims[1].parts[1].verdict == MISSING
 
 
 def test_ahead_counts_photographs_not_crops():

@@ -10,18 +10,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pconv.figures import COLOURS, HOLE, WIDTH, gallery
-from pconv.studies.bootstrap import FAILS, HOLDS
-from pconv.studies.bootstrap import OPEN as OPEN_VERDICT
+from pconv.studies.bootstrap import FAILS, HOLDS, OPEN
 
-ABOVE, BELOW, OPEN = COLOURS[1], COLOURS[0], COLOURS[6]  # an interval above 0, below 0, and around it
-MARKERS = {ABOVE: "o", BELOW: "s", OPEN: "D"}  # the same in shape, for whoever sees no colours
+STYLES = {  # colour and marker of a difference that speaks for a claim, against it, and for neither
+    1: (COLOURS[1], "o"),
+    -1: (COLOURS[0], "s"),
+    0: (COLOURS[6], "D"),
+}
 ROW = 0.29  # inches
 
 
 def intervals(parts: Sequence[tuple[str, pd.DataFrame]], unit: str) -> Figure:
     """Draw differences with their intervals, a panel for each titled table, a line for each row.
 
-    Tables have the columns comparison, holes, mean, low, high, seeds_low and seeds_high; a thin line spans the seeds.
+    Tables have the columns comparison, holes, mean, low, high, seeds_low, seeds_high and speaks; a thin line spans the
+    seeds, and `speaks` chooses the style.
     unit: what the differences are, below the last panel.
     """
     heights = [0.75 + ROW * len(table) for _, table in parts]
@@ -36,11 +39,11 @@ def intervals(parts: Sequence[tuple[str, pd.DataFrame]], unit: str) -> Figure:
 
 def verdict_examples() -> Figure:
     """Draw three differences that were made up, one for each verdict."""
-    spans = {HOLDS: (0.5, 0.2, 0.8), OPEN_VERDICT: (0.1, -0.2, 0.4), FAILS: (-0.4, -0.7, -0.1)}
+    spans = {HOLDS: (0.5, 0.2, 0.8, 1), OPEN: (0.1, -0.2, 0.4, 0), FAILS: (-0.4, -0.7, -0.1, -1)}
     rows = [
-        {"comparison": verdict, "holes": "all", "mean": mean, "low": low, "high": high}
+        {"comparison": verdict, "holes": "all", "mean": mean, "low": low, "high": high, "speaks": speaks}
         | {"seeds_low": mean - 0.2, "seeds_high": mean + 0.2}
-        for verdict, (mean, low, high) in spans.items()
+        for verdict, (mean, low, high, speaks) in spans.items()
     ]
     return intervals([("made up", pd.DataFrame(rows))], "dB")
 
@@ -48,10 +51,10 @@ def verdict_examples() -> Figure:
 def _panel(axis, table: pd.DataFrame) -> None:
     places = np.arange(len(table))[::-1]
     for y, row in zip(places, table.itertuples(), strict=True):
-        colour = ABOVE if row.low > 0 else BELOW if row.high < 0 else OPEN
+        colour, marker = STYLES[row.speaks]
         axis.plot([row.seeds_low, row.seeds_high], [y, y], color=colour, linewidth=0.8)
         axis.plot([row.low, row.high], [y, y], color=colour, linewidth=3.2, solid_capstyle="butt")
-        axis.plot(row.mean, y, MARKERS[colour], color=colour, markersize=6.5, markeredgecolor="white")
+        axis.plot(row.mean, y, marker, color=colour, markersize=6.5, markeredgecolor="white")
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(places, [_label(row) for row in table.itertuples()], fontsize=11)
     axis.set_ylim(-0.7, len(table) - 0.3)

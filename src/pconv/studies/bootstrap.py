@@ -15,6 +15,7 @@ import numpy as np
 RESAMPLES = 10_000
 LEVEL = 0.95
 BLOCK = 1_000  # resamples that are drawn at once, to bound the memory
+ABOVE, BELOW, APART = "above 0", "below 0", "other than 0"  # where a claim has a difference
 HOLDS, FAILS, OPEN, MISSING = "holds", "does not hold", "not decided at this scale", "not run yet"
 
 
@@ -61,23 +62,20 @@ def _draws(count: int) -> np.ndarray:
     return np.concatenate([block.astype(np.float32) for block in blocks])
 
 
-def verdict(intervals: Sequence[Interval]) -> str:
-    """Return what intervals say of a claim that every one of the differences is above 0.
+def speaks(interval: Interval, claimed: str) -> int:
+    """Return 1 if an interval speaks for a claim about its difference, -1 if against it, and 0 if it decides nothing.
 
-    It holds if all intervals lie above 0, does not hold if any lies below 0, and is not decided otherwise.
+    claimed: where the difference should lie, ABOVE, BELOW or APART. No interval speaks against APART, since no sample
+    shows that two means are equal.
     """
-    if not intervals:
+    above, below = int(interval.low > 0), int(interval.high < 0)
+    return {ABOVE: above - below, BELOW: below - above, APART: above + below}[claimed]
+
+
+def verdict(answers: Sequence[int]) -> str:
+    """Return the verdict on a claim that needs several differences, from what each of them says (`speaks`)."""
+    if not answers:
         return MISSING
-    if any(interval.high < 0 for interval in intervals):
+    if min(answers) < 0:
         return FAILS
-    return HOLDS if all(interval.low > 0 for interval in intervals) else OPEN
-
-
-def verdict_of_difference(intervals: Sequence[Interval]) -> str:
-    """Return what intervals say of a claim that every one of the differences is other than 0, in either direction.
-
-    An interval that holds 0 leaves the claim undecided: no sample shows that two means are equal.
-    """
-    if not intervals:
-        return MISSING
-    return HOLDS if all(interval.low > 0 or interval.high < 0 for interval in intervals) else OPEN
+    return HOLDS if min(answers) > 0 else OPEN

@@ -6,7 +6,7 @@ networks. A claim whose experiments are not there is "not run yet".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +17,25 @@ from torch import Tensor
 from pconv.layers import PartialConv2d
 from pconv.masks.convention import BINS, bin_name
 from pconv.project import project_root
-from pconv.studies.bootstrap import FAILS, HOLDS, MISSING, OPEN, Interval, difference, verdict, verdict_of_difference
+from pconv.studies.bootstrap import (
+    ABOVE,
+    APART,
+    BELOW,
+    FAILS,
+    HOLDS,
+    MISSING,
+    OPEN,
+    Interval,
+    difference,
+    speaks,
+    verdict,
+)
 from pconv.studies.collected import OURS, Collected
 
 CLASSICAL = ("telea", "navier-stokes", "biharmonic")
 SMALL = "small networks, 64 px"
-PUBLISHED = ("128", "256")  # px; the sizes of the crops in published/photos-256
+PUBLISHED = {"photos-256": "published weights", "pair-128": "published pair"}  # folders in published/: what they hold
+SIZES = ("128", "256")  # px; of the crops on which these were measured
 UNITS = {"psnr": "dB PSNR", "perceptual": "perceptual distance"}
 PICTURES = {  # what to show of claim 4: title -> experiment
     "pixel terms only": "partial",
@@ -39,7 +52,7 @@ class Part(NamedTuple):
     """One statement, the differences that decide it, and what they say."""
 
     statement: str
-    differences: pd.DataFrame  # comparison, holes, measure, mean, low, high, seeds_low, seeds_high, ahead, ...
+    differences: pd.DataFrame  # what `compare` returns, where it should lie (claimed), and whether it does (speaks)
     verdict: str
     decides: bool = True  # whether the verdict on the claim needs this part
 
@@ -59,7 +72,7 @@ class Claim(NamedTuple):
 
 
 class Runs:
-    """Tables to choose from: those of the collected experiments, or of one published network."""
+    """Tables to choose from: those of the collected experiments, or of published networks on crops of one size."""
 
     def __init__(self, table: pd.DataFrame, name: str):
         self.table, self.name = table, name
@@ -73,20 +86,21 @@ class Runs:
 
 
 def read_published() -> list[Runs]:
-    """Return the tables of the published networks that are there, with the experiments "partial" and "plain".
+    """Return the tables of the published networks that are there, published/NAME/crops-SIZE.csv.
 
-    They are published/photos-256/crops-SIZE.csv, with the classical methods, and plain-crops-SIZE.csv.
+    Those of photos-256 have one network, the experiment "partial", and the classical methods; those of pair-128 have
+    two networks that were trained alike, the experiments "partial" and "plain".
     """
-    folder, found = project_root() / "published" / "photos-256", []
-    for size in PUBLISHED:
-        paths = {"partial": folder / f"crops-{size}.csv", "plain": folder / f"plain-crops-{size}.csv"}
-        tables = [
-            pd.read_csv(path, dtype={"photograph": str, "bin": str}).assign(experiment=name)
-            for name, path in paths.items()
-            if path.is_file()
-        ]
-        if tables:
-            found.append(Runs(pd.concat(tables, ignore_index=True).assign(seed=0), f"published weights, {size} px"))
+    found = []
+    for folder, name in PUBLISHED.items():
+        for size in SIZES:
+            path = project_root() / "published" / folder / f"crops-{size}.csv"
+            if path.is_file():
+                table = pd.read_csv(path, dtype={"photograph": str, "bin": str}).assign(experiment="partial", seed=0)
+                pair = table["method"].isin(["partial", "plain"])
+                table.loc[pair, "experiment"] = table.loc[pair, "method"]
+                table.loc[pair, "method"] = OURS
+                found.append(Runs(table, f"{name}, {size} px"))
     return found
 
 
@@ -139,16 +153,22 @@ def on_common_crops(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFr
 
 
 def decide(
-    statement: str,
-    rows: Iterable[dict | None],
-    by: Callable[[Sequence[Interval]], str] = verdict,
-    decides: bool = True,
+    statement: str, rows: Iterable[dict | None], claimed: str | Sequence[str | None] = ABOVE, decides: bool = True
 ) -> Part:
-    """Return a part whose differences are `rows`; if one of them is missing, it is not run yet."""
+    """Return a part whose differences are `rows`; if one of them is missing, it is not run yet.
+
+    claimed: where they should lie, or where each should; None for one on which the verdict does not depend.
+    """
     rows = list(rows)
-    there = [row for row in rows if row is not None]
-    intervals = [Interval(row["mean"], row["low"], row["high"]) for row in there]
-    return Part(statement, pd.DataFrame(there), by(intervals) if len(there) == len(rows) else MISSING, decides)
+    places = [claimed] * len(rows) if isinstance(claimed, str) else claimed
+    found = [
+        row
+        | {"claimed": place, "speaks": speaks(Interval(row["mean"], row["low"], row["high"]), place) if place else 0}
+        for row, place in zip(rows, places, strict=True)
+        if row is not None
+    ]
+    answers = [row["speaks"] for row in found if row["claimed"]]
+    return Part(statement, pd.DataFrame(found), verdict(answers) if len(found) == len(rows) else MISSING, decides)
 
 
 def bins_of(runs: Runs) -> list[str]:
@@ -162,9 +182,10 @@ def bins_of(runs: Runs) -> list[str]:
 def all_claims(collected: Collected, published: Sequence[Runs], masks: Tensor) -> list[Claim]:
     """Return the eight claims. masks: (N, 1, H, W), those that claim 8 follows through the layers."""
     small = Runs(with_enough_seeds(collected.table), SMALL)
-    both = [small, *(runs for runs in published if not runs.get("partial").empty)]
+    pairs = [runs for runs in published if not runs.get("plain").empty]
+    both = [small, *(runs for runs in published if runs.get("plain").empty)]
     return [
-        beats_plain(both),
+        beats_plain([small, *pairs]),
         ignores_contents(small, collected.about),
         frozen_norm(small),
         feature_terms(small),
@@ -175,12 +196,10 @@ def all_claims(collected: Collected, published: Sequence[Runs], masks: Tensor) -
     ]
 
 
-def beats_plain(both: Sequence[Runs]) -> Claim:
+def beats_plain(pairs: Sequence[Runs]) -> Claim:
     """Claim 1: partial convolutions against plain ones in the same network."""
     parts = []
-    for runs in both:
-        if runs.name != SMALL and runs.get("plain").empty:
-            continue
+    for runs in pairs:
         rows = [
             compare(*paired(runs, ("partial",), ("plain",), bin=name), "partial - plain", name)
             for name in bins_of(runs)
@@ -207,12 +226,12 @@ def ignores_contents(small: Runs, about: dict) -> Claim:
                     compare(*paired(small, ("plain",), ("plain", f"{OURS}, {fill}")), f"mean - {fill}", "all")
                     for fill in others
                 ],
-                verdict_of_difference,
+                APART,
             ),
             decide(
                 "plain, trained with each colour: PSNR differs from that with the mean colour",
                 [compare(*paired(small, ("plain",), (f"plain-{fill}",)), f"mean - {fill}", "all") for fill in others],
-                verdict_of_difference,
+                APART,
                 decides=False,
             ),
         ],
@@ -227,7 +246,7 @@ def frozen_norm(small: Runs) -> Claim:
     }
     return Claim(
         3,
-        "A second stage with the encoder's batch norm frozen improves the network",
+        "A second stage with the encoder's batch norm frozen improves on the first, and on one without freezing",
         [
             decide(name, [compare(*paired(small, ("partial",), arm), f"frozen - {arm[-1].split(', ')[-1]}", "all")])
             for name, arm in arms.items()
@@ -281,20 +300,13 @@ def classical(both: Sequence[Runs]) -> Claim:
     parts = []
     for runs in both:
         for what, groups in (("hole ratio", _by_bin(runs)), ("thickness", _by_thickness(runs))):
+            statement = f"{runs.name}: classical methods win on the smallest {what} and lose on the largest"
             rows = [_against_classical(runs, where, name) for name, where in groups]
-            if not rows or None in rows:
-                parts.append(decide(f"{runs.name}: classical methods win on small and lose on large {what}", [None]))
-                continue
-            ends = [{**rows[0], **_turned(rows[0])}, rows[-1]]
-            answer = verdict([Interval(row["mean"], row["low"], row["high"]) for row in ends])
-            parts.append(
-                Part(
-                    f"{runs.name}: classical methods win on the smallest {what} and lose on the largest; "
-                    f"{_turning_point(rows)}",
-                    pd.DataFrame(rows),
-                    answer,
-                )
-            )
+            if len(rows) < 2 or None in rows:
+                parts.append(decide(statement, [None]))
+            else:
+                ends = [BELOW, *[None] * (len(rows) - 2), ABOVE]
+                parts.append(decide(f"{statement}; {_turning_point(rows)}", rows, ends))
     return Claim(6, "Classical methods win on thin holes and lose on large ones", parts)
 
 
@@ -327,10 +339,6 @@ def _against_classical(runs: Runs, where: pd.Index, name: str) -> dict | None:
     return compare(ours, theirs[theirs["method"] == best], f"network - {best}", name)
 
 
-def _turned(row: dict) -> dict:
-    return {"mean": -row["mean"], "low": -row["high"], "high": -row["low"]}
-
-
 def _turning_point(rows: list[dict]) -> str:
     """Say from which group on the network is ahead of the best classical method in all that follow."""
     ahead = [row["low"] > 0 for row in rows]
@@ -354,7 +362,7 @@ def super_resolution(small: Runs) -> Claim:
                 [compare(*on_common_crops(ours, theirs), "network - bicubic", "grid")],
             )
         )
-    return Claim(7, "The same layer enlarges images: better than bicubic interpolation", parts)
+    return Claim(7, "The same network enlarges images better than bicubic interpolation does", parts)
 
 
 def mask_and_scale(small: Runs, masks: Tensor) -> Claim:
@@ -374,9 +382,7 @@ def mask_and_scale(small: Runs, masks: Tensor) -> Claim:
         "The mask is full after enough layers; training with other factors in equation 1 gives other results",
         [
             Part("every mask with a valid pixel becomes full", pd.DataFrame([row]), full),
-            decide(
-                "PSNR after equal training differs from that with the paper's factor", scales, verdict_of_difference
-            ),
+            decide("PSNR after equal training differs from that with the paper's factor", scales, APART),
         ],
     )
 
@@ -421,8 +427,8 @@ def data_words(about: dict, published: Sequence[Runs]) -> str:
             f"Trained in {about['precision']}.",
             _start_words(about["experiments"]),
         ]
-    sizes = ", ".join(runs.name.removeprefix("published weights, ") for runs in published) or "none"
-    return "\n\n".join([*lines, f"Published weights whose results on test crops are there: {sizes}."])
+    names = "; ".join(runs.name for runs in published) or "none"
+    return "\n\n".join([*lines, f"Published networks whose results on test crops are there: {names}."])
 
 
 def _start_words(found: dict) -> str:
@@ -446,8 +452,8 @@ def panels(claim: Claim) -> list[tuple[str, list[tuple[str, pd.DataFrame]]]]:
     return list(found.items())
 
 
-def tables(claim: Claim) -> list[pd.DataFrame]:
-    """Return the numbers of a claim, as text where they have an interval."""
+def tables(claim: Claim) -> list[tuple[str, pd.DataFrame]]:
+    """Return the statements of a claim with their numbers, as text where they have an interval."""
     found = []
     for part in claim.parts:
         rows = part.differences
@@ -458,14 +464,17 @@ def tables(claim: Claim) -> list[pd.DataFrame]:
             rows = rows[["comparison", "holes"]].assign(
                 difference=rows["mean"].map(number),
                 **{
-                    title: [f"{number(low)} to {number(high)}" for low, high in zip(rows[a], rows[b], strict=True)]
+                    title: [
+                        "" if title == "seeds" and count == 1 else f"{number(low)} to {number(high)}"
+                        for low, high, count in zip(rows[a], rows[b], rows["seeds"], strict=True)
+                    ]
                     for title, (a, b) in spans.items()
                 },
                 **rows[["crops", "photographs"]],
                 **{"ahead on": [f"{share:.0%}" if pd.notna(share) else "" for share in rows["ahead"]]},
             )
         if len(rows):
-            found.append(rows.set_index("comparison"))
+            found.append((part.statement, rows.set_index("comparison")))
     return found
 
 
@@ -480,7 +489,7 @@ def words(claim: Claim) -> str:
     lines = [f"**{claim.title}: {claim.verdict}.**", ""]
     for part in claim.parts:
         aside = "" if part.decides else " (does not decide the claim)"
-        lines.append(f"- {part.statement}: **{part.verdict}**{_exceptions(part)}{aside}.")
+        lines.append(f"- {part.statement}: **{part.verdict}**{aside}{_exceptions(part)}.")
     return "\n".join(lines)
 
 
@@ -491,8 +500,7 @@ def _exceptions(part: Part) -> str:
         return ""
     names = rows["holes"].where(rows["holes"] != "all", rows["comparison"])
     groups = {"seeds disagree in sign": (rows["seeds_low"] < 0) & (rows["seeds_high"] > 0)}
-    if part.verdict in (FAILS, OPEN):
-        groups |= {"below 0": rows["high"] < 0, "0 in the interval": (rows["low"] <= 0) & (rows["high"] >= 0)}
+    groups |= {"against it": rows["speaks"] < 0, "undecided": (rows["speaks"] == 0) & rows["claimed"].notna()}
     return "".join(f"; {title}: {', '.join(names[which])}" for title, which in groups.items() if which.any())
 
 

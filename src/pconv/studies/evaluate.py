@@ -242,11 +242,11 @@ def _versus_perceptually(table: pd.DataFrame, best: str) -> str:
 
 
 def _published(table: pd.DataFrame, means: pd.DataFrame) -> str:
-    """Say what more hours of training give: the published network beside this run's and beside the best baseline."""
+    """Say what longer training gives: the published network beside this run's and beside the best baseline."""
     psnr, theirs = _per_crop(table, "psnr"), means.loc[PUBLISHED]
     gain = psnr[PUBLISHED] - psnr[OURS]
     text = (
-        f"What more hours of training give: the **published network** reaches {theirs.psnr:.2f} dB PSNR, "
+        f"What longer training on more photographs gives: the **published network** reaches {theirs.psnr:.2f} dB PSNR, "
         f"SSIM {theirs.ssim:.3f}, an L1 error of {theirs.l1:.2f} % and a perceptual distance of "
         f"{theirs.perceptual:.4f}. Its mean PSNR is {_more_or_less(gain)} than this run's"
     )
@@ -288,7 +288,7 @@ def _smooth(table: pd.DataFrame) -> str:
         return f"{text} It exceeds the variation on none of them."
     return (
         f"{text} It exceeds the variation on {len(seen)} of them, with hole ratios from {seen.min():.2f} to "
-        f"{seen.max():.2f}: **its strokes stay visible**."
+        f"{seen.max():.2f}: **the filled strokes can stay visible**."
     )
 
 

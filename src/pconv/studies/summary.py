@@ -1,4 +1,4 @@
-"""The tables of README and of the published networks' model card, written from the metrics: `make readme`.
+"""The tables of README and of the published networks' model cards, written from the metrics: `make readme`.
 
     python -m pconv.studies.summary
 
@@ -21,13 +21,13 @@ from pconv.masks.convention import BINS, bin_name
 from pconv.project import project_root
 from pconv.studies.compare import MEASURED, changed_params, measured, pool_seeds, read_kept
 
-PUBLISHED = "published/photos-256"
-PAGES = ("README.md", f"{PUBLISHED}/README.md")
+PAGES = ("README.md", "published/photos-256/README.md", "published/pair-128/README.md")
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
 METHODS = {
     "pconv": "this network",
     "published": "published network",
-    "plain": "the same with plain convolutions",
+    "partial": "partial convolutions",
+    "plain": "plain convolutions",
     "mean fill": "mean fill",
     "telea": "Telea (OpenCV)",
     "navier-stokes": "Navier-Stokes (OpenCV)",
@@ -95,20 +95,9 @@ def results(root: Path) -> str:
     return by_method(_csv(root, "reports/metrics/crops.csv"))
 
 
-def published(name: str) -> Callable[[Path], str]:
-    """Return the function that makes the table of the published networks, of partial and plain convolutions.
-
-    name: of their tables of crops in published/photos-256, for example "crops-128".
-    """
-
-    def table(root: Path) -> str:
-        crops = _csv(root, f"{PUBLISHED}/{name}.csv").replace({"method": {"pconv": "published"}})
-        plain = f"{PUBLISHED}/{name.replace('crops', 'plain-crops')}.csv"
-        if (root / plain).is_file():
-            crops = pd.concat([_csv(root, plain).assign(method="plain"), crops])
-        return by_method(crops)
-
-    return table
+def published(path: str) -> Callable[[Path], str]:
+    """Return the function that makes a table of published networks. path: of their table of crops, in published/."""
+    return lambda root: by_method(_csv(root, f"published/{path}").replace({"method": {"pconv": "published"}}))
 
 
 def by_method(crops: pd.DataFrame) -> str:
@@ -168,8 +157,9 @@ def _markdown(table: pd.DataFrame) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "claims": claims,
     "results": results,
-    **{f"published-{size}": published(f"crops-{size}") for size in (128, 256)},
-    **{f"elsewhere-{size}": published(f"elsewhere-crops-{size}") for size in (128, 256)},
+    **{f"published-{size}": published(f"photos-256/crops-{size}.csv") for size in (128, 256)},
+    **{f"elsewhere-{size}": published(f"photos-256/elsewhere-crops-{size}.csv") for size in (128, 256)},
+    "pair-128": published("pair-128/crops-128.csv"),
     "experiments": experiments,
 }
 
