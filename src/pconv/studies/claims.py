@@ -474,7 +474,8 @@ def tables(claim: Claim) -> list[tuple[str, pd.DataFrame]]:
                 **{"ahead on": [f"{share:.0%}" if pd.notna(share) else "" for share in rows["ahead"]]},
             )
         if len(rows):
-            found.append((part.statement, rows.set_index("comparison")))
+            filled = (rows != "").any()
+            found.append((part.statement, rows.loc[:, filled].set_index("comparison")))
     return found
 
 
@@ -498,7 +499,7 @@ def _exceptions(part: Part) -> str:
     rows = part.differences
     if "low" not in rows:
         return ""
-    names = rows["holes"].where(rows["holes"] != "all", rows["comparison"])
+    names = rows["holes"].where(~rows["holes"].isin(["all", "grid"]), rows["comparison"])
     groups = {"seeds disagree in sign": (rows["seeds_low"] < 0) & (rows["seeds_high"] > 0)}
     groups |= {"against it": rows["speaks"] < 0, "undecided": (rows["speaks"] == 0) & rows["claimed"].notna()}
     return "".join(f"; {title}: {', '.join(names[which])}" for title, which in groups.items() if which.any())
