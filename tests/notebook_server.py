@@ -2,12 +2,14 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from contextlib import contextmanager
 from copy import deepcopy
+from urllib.parse import urlsplit
 
 from repository import ENVIRONMENT, PATIENCE, free_port
 
@@ -42,7 +44,9 @@ def jupyter_server(folder):
     with _started(folder, command) as (server, log):
         about = folder / ".jupyter-home" / "runtime" / f"jpserver-{server.pid}.json"
         _wait(lambda: about.exists() and about.read_text().endswith("}"), server, log)
-        yield Contents(json.loads(about.read_text())["url"])
+        url = json.loads(about.read_text())["url"]
+        _wait(lambda: _listens(url), server, log)  # which begins after this file was written, on a busy machine later
+        yield Contents(url)
 
 
 @contextmanager
@@ -67,6 +71,16 @@ def _started(folder, command):
         finally:
             server.terminate()
             server.wait(timeout=PATIENCE)
+
+
+def _listens(url) -> bool:
+    """Tell whether somebody takes connections at an address."""
+    place = urlsplit(url)
+    try:
+        socket.create_connection((place.hostname, place.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _wait(condition, server, log) -> None:
