@@ -1,10 +1,12 @@
 """What an executed notebook keeps and what it leaves out, and how the papermill engine runs it."""
 
 import copy
+import io
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +299,24 @@ def test_output_reaches_the_terminal(runs):
         "late",
         "first.ipynb",
     ]  # nothing of papermill's or the kernel's own
+
+
+def test_output_may_reach_a_slow_terminal_late(tmp_path):
+    class SlowTerminal(io.StringIO):
+        def write(self, text):
+            time.sleep(0.8)
+            return super().write(text)
+
+    lines = "for number in range(7):\n    print(number, flush=True)"
+    nbformat.write(notebook("# none", lines), tmp_path / "late.ipynb")
+    execute_notebook(
+        tmp_path / "late.ipynb",
+        tmp_path / "out.ipynb",
+        engine_name="reproducible",
+        progress_bar=False,
+        stdout_file=(terminal := SlowTerminal()),
+    )
+    assert terminal.getvalue().split() == list("0123456")
 
 
 def test_failure_names_the_cell_and_keeps_papermills_marks(runs):

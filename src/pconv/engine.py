@@ -28,6 +28,9 @@ from pconv.errors import cut
 from pconv.notebook import clean
 
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|MemoryError", re.IGNORECASE)
+OUTPUT_TIMEOUT = (
+    120  # seconds that a cell's last output may take on its way; nbclient's four are short on a busy machine
+)
 LESS_MEMORY = "take a smaller train.batch or data.size in params.yaml and run again"
 
 
@@ -75,7 +78,12 @@ class ReproducibleEngine(NBClientEngine):
             kwargs[f"{name}_file"] = kwargs.get(f"{name}_file") or getattr(sys, name)
         quiet = ["--IPKernelApp.log_level=CRITICAL"]  # else it warns of its TCP transport at every start
         return super().execute_managed_notebook(
-            nb_man, kernel_name, coalesce_streams=True, extra_arguments=quiet, **kwargs
+            nb_man,
+            kernel_name,
+            coalesce_streams=True,
+            extra_arguments=quiet,
+            iopub_timeout=OUTPUT_TIMEOUT,
+            **kwargs,
         )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pconv.figures import COLOURS, HOLE, WIDTH, gallery
-from pconv.studies.bootstrap import FAILS, HOLDS, OPEN
+from pconv.studies.bootstrap import ALL, FAILS, HOLDS, OPEN, UNNAMED
 
 STYLES = {  # colour and marker of a difference that speaks for a claim, against it, and for neither
     1: (COLOURS[1], "o"),
@@ -41,7 +41,7 @@ def verdict_examples() -> Figure:
     """Draw three differences that were made up, one for each verdict."""
     spans = {HOLDS: (0.5, 0.2, 0.8, 1), OPEN: (0.1, -0.2, 0.4, 0), FAILS: (-0.4, -0.7, -0.1, -1)}
     rows = [
-        {"comparison": verdict, "holes": "all", "mean": mean, "low": low, "high": high, "speaks": speaks}
+        {"comparison": verdict, "holes": ALL, "mean": mean, "low": low, "high": high, "speaks": speaks}
         | {"seeds_low": mean - 0.2, "seeds_high": mean + 0.2}
         for verdict, (mean, low, high, speaks) in spans.items()
     ]
@@ -62,11 +62,8 @@ def _panel(axis, table: pd.DataFrame) -> None:
 
 
 def _label(row) -> str:
-    return (
-        row.comparison
-        if row.holes in ("all", "grid") or row.holes in row.comparison
-        else f"{row.comparison}, {row.holes}"
-    )
+    named = row.holes in UNNAMED or row.holes in row.comparison
+    return row.comparison if named else f"{row.comparison}, {row.holes}"
 
 
 def picture_rows(truth: np.ndarray, holes: np.ndarray, rows: dict[str, np.ndarray]) -> Figure:

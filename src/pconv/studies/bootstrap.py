@@ -16,6 +16,8 @@ RESAMPLES = 10_000
 LEVEL = 0.95
 BLOCK = 1_000  # resamples that are drawn at once, to bound the memory
 ABOVE, BELOW, APART = "above 0", "below 0", "other than 0"  # where a claim has a difference
+ALL, GRID = "all", "grid"  # the holes of a difference: of every kind, or those between the known pixels of a grid
+UNNAMED = (ALL, GRID)  # beside a comparison, only other holes are worth a name
 HOLDS, FAILS, OPEN, MISSING = "holds", "does not hold", "not decided at this scale", "not run yet"
 
 

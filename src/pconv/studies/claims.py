@@ -19,12 +19,15 @@ from pconv.masks.convention import BINS, bin_name
 from pconv.project import project_root
 from pconv.studies.bootstrap import (
     ABOVE,
+    ALL,
     APART,
     BELOW,
     FAILS,
+    GRID,
     HOLDS,
     MISSING,
     OPEN,
+    UNNAMED,
     Interval,
     difference,
     speaks,
@@ -223,14 +226,14 @@ def ignores_contents(small: Runs, about: dict) -> Claim:
             decide(
                 "plain, trained with the mean colour: PSNR changes with another colour in the hole",
                 [
-                    compare(*paired(small, ("plain",), ("plain", f"{OURS}, {fill}")), f"mean - {fill}", "all")
+                    compare(*paired(small, ("plain",), ("plain", f"{OURS}, {fill}")), f"mean - {fill}", ALL)
                     for fill in others
                 ],
                 APART,
             ),
             decide(
                 "plain, trained with each colour: PSNR differs from that with the mean colour",
-                [compare(*paired(small, ("plain",), (f"plain-{fill}",)), f"mean - {fill}", "all") for fill in others],
+                [compare(*paired(small, ("plain",), (f"plain-{fill}",)), f"mean - {fill}", ALL) for fill in others],
                 APART,
                 decides=False,
             ),
@@ -248,7 +251,7 @@ def frozen_norm(small: Runs) -> Claim:
         3,
         "A second stage with the encoder's batch norm frozen improves on the first, and on one without freezing",
         [
-            decide(name, [compare(*paired(small, ("partial",), arm), f"frozen - {arm[-1].split(', ')[-1]}", "all")])
+            decide(name, [compare(*paired(small, ("partial",), arm), f"frozen - {arm[-1].split(', ')[-1]}", ALL)])
             for name, arm in arms.items()
         ],
     )
@@ -260,8 +263,8 @@ def feature_terms(small: Runs) -> Claim:
     perceptual, psnr = [], []
     for name, title in without.items():
         lacking, whole = paired(small, (name,), ("six-terms",))
-        perceptual.append(compare(lacking, whole, f"{title} - all terms", "all", "perceptual"))
-        psnr.append(compare(lacking, whole, f"{title} - all terms", "all"))
+        perceptual.append(compare(lacking, whole, f"{title} - all terms", ALL, "perceptual"))
+        psnr.append(compare(lacking, whole, f"{title} - all terms", ALL))
     return Claim(
         4,
         "Style and perceptual terms improve what PSNR does not show",
@@ -359,7 +362,7 @@ def super_resolution(small: Runs) -> Claim:
         parts.append(
             decide(
                 f"enlarging {factor} times: PSNR is higher than that of bicubic interpolation",
-                [compare(*on_common_crops(ours, theirs), "network - bicubic", "grid")],
+                [compare(*on_common_crops(ours, theirs), "network - bicubic", GRID)],
             )
         )
     return Claim(7, "The same network enlarges images better than bicubic interpolation does", parts)
@@ -374,7 +377,7 @@ def mask_and_scale(small: Runs, masks: Tensor) -> Claim:
         row |= {"least": min(counts), "median": float(np.median(counts)), "most": max(counts)}
     full = HOLDS if len(counts) == len(layers) else FAILS
     scales = [
-        compare(*paired(small, ("partial",), (f"scale-{scale}",)), f"C k²/sum(M) - {factor}", "all")
+        compare(*paired(small, ("partial",), (f"scale-{scale}",)), f"C k²/sum(M) - {factor}", ALL)
         for scale, factor in (("keras", "k²/sum(M)"), ("sum", "1/sum(M)"))
     ]
     return Claim(
@@ -499,7 +502,7 @@ def _exceptions(part: Part) -> str:
     rows = part.differences
     if "low" not in rows:
         return ""
-    names = rows["holes"].where(~rows["holes"].isin(["all", "grid"]), rows["comparison"])
+    names = rows["holes"].where(~rows["holes"].isin(UNNAMED), rows["comparison"])
     groups = {"seeds disagree in sign": (rows["seeds_low"] < 0) & (rows["seeds_high"] > 0)}
     groups |= {"against it": rows["speaks"] < 0, "undecided": (rows["speaks"] == 0) & rows["claimed"].notna()}
     return "".join(f"; {title}: {', '.join(names[which])}" for title, which in groups.items() if which.any())
