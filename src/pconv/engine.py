@@ -28,9 +28,7 @@ from pconv.errors import cut
 from pconv.notebook import clean
 
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|MemoryError", re.IGNORECASE)
-OUTPUT_TIMEOUT = (
-    120  # seconds that a cell's last output may take on its way; nbclient's four are short on a busy machine
-)
+OUTPUT_TIMEOUT = 120  # seconds until a cell's last output has to be there; on a busy machine nbclient's 4 are too few
 LESS_MEMORY = "take a smaller train.batch or data.size in params.yaml and run again"
 
 
