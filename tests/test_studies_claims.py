@@ -119,6 +119,7 @@ def test_only_what_a_claim_needs_can_speak_against_it():
     needed = claims[6].parts[0].differences
     assert needed["claimed"].fillna("").tolist() == ["below 0", "", "", "", "", "above 0"]
     assert needed["speaks"].tolist() == [1, 0, 0, 0, 0, 1] and needed["high"][0] < 0
+    assert (needed["low"][2:5] > 0).all()  # clearly ahead, of which the claim says nothing
     assert "**holds**." in study.words(claims[6])
     aside = claims[2].parts[2]
     assert aside.differences["speaks"].tolist() == [0, 1, 1]
