@@ -181,6 +181,15 @@ def test_where_the_network_overtakes_is_said():
     )
 
 
+@pytest.mark.parametrize(("gain", "words"), [(20, "ahead in every class"), (-20, "never clearly ahead")])
+def test_a_network_that_overtakes_nowhere_is_ahead_everywhere_or_never(gain, words):
+    found = collected()
+    table = found.table.assign(psnr=found.table["psnr"] + gain * (found.table["method"] == "pconv"))
+    for part in judged(found._replace(table=table))[6].parts:
+        assert part.statement.endswith(f"; the network is {words}")
+        assert part.verdict == FAILS
+
+
 def test_without_any_experiment_nothing_is_decided():
     empty = Collected(collected().table.iloc[:0], {})
     claims = judged(empty)

@@ -346,11 +346,11 @@ def _turning_point(rows: list[dict]) -> str:
     """Say from which group on the network is ahead of the best classical method in all that follow."""
     ahead = [row["low"] > 0 for row in rows]
     first = next((i for i in range(len(rows)) if all(ahead[i:])), None)
-    return (
-        "the network is never clearly ahead"
-        if first is None
-        else f"the network is ahead from {rows[first]['holes']} on"
-    )
+    if first is None:
+        return "the network is never clearly ahead"
+    if first == 0:
+        return "the network is ahead in every class"
+    return f"the network is ahead from {rows[first]['holes']} on"
 
 
 def super_resolution(small: Runs) -> Claim:
